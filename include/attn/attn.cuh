@@ -1,0 +1,12 @@
+/* attn.cuh - attn for CUDA: attn.h, and with ATTN_NAME defined one instance.
+ *
+ * The same two uses as attn.h, in a file that nvcc compiles.  Guarded common
+ * part first; the instance part at the end is meant to be included many times. */
+#ifndef ATTN_ATTN_CUH
+#define ATTN_ATTN_CUH
+#ifndef __CUDACC__
+#error "attn: attn/attn.cuh needs nvcc; in a C or C++ file include attn/attn.h"
+#endif
+#include <cuda_runtime.h>
+#endif /* ATTN_ATTN_CUH */
+#include <attn/attn.h>

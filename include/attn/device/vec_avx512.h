@@ -1,0 +1,149 @@
+/* vec_avx512.h - vectors of 16 floats with AVX-512 F, BW, DQ and VL; the operations are those of vec_avx2.h. */
+#ifndef ATTN_DEVICE_VEC_AVX512_H
+#define ATTN_DEVICE_VEC_AVX512_H
+#include <immintrin.h>
+#include <attn/device/convert.h>
+#include <attn/device/target.h>
+
+#define ATTN_TARGET_BEGIN_AVX512 ATTN_TARGET_BEGIN_("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+ATTN_TARGET_BEGIN_AVX512
+
+typedef __m512 attn__avx512_vec;
+enum { attn__avx512_width = 16 };
+
+ATTN_INLINE __m512 attn__avx512_set1(float x) { return _mm512_set1_ps(x); }
+ATTN_INLINE __m512 attn__avx512_fma(__m512 a, __m512 b, __m512 c) { return _mm512_fmadd_ps(a, b, c); }
+ATTN_INLINE __m512 attn__avx512_max(__m512 a, __m512 b) { return _mm512_max_ps(a, b); }
+ATTN_INLINE __m512 attn__avx512_min(__m512 a, __m512 b) { return _mm512_min_ps(a, b); }
+ATTN_INLINE __m512 attn__avx512_round(__m512 a)
+{
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+ATTN_INLINE __m512 attn__avx512_abs(__m512 a) { return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), a); }
+ATTN_INLINE __m512 attn__avx512_copysign(__m512 a, __m512 sign)
+{
+    const __m512 bit = _mm512_set1_ps(-0.0f);
+    return _mm512_or_ps(_mm512_andnot_ps(bit, a), _mm512_and_ps(bit, sign));
+}
+ATTN_INLINE __m512 attn__avx512_select_lt(__m512 a, __m512 b, __m512 yes, __m512 no)
+{
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+
+/* p * 2^n for integral n in [-127, 127]: -127 gives 0, as on the other sets, so that results agree. */
+ATTN_INLINE __m512 attn__avx512_scale2(__m512 p, __m512 n)
+{
+    const __m512i e = _mm512_slli_epi32(_mm512_cvtps_epi32(n), 23);
+    return p * _mm512_castsi512_ps(_mm512_add_epi32(e, _mm512_set1_epi32(0x3f800000)));
+}
+
+ATTN_INLINE __m256 attn__avx512_upper(__m512 a) { return _mm512_extractf32x8_ps(a, 1); }
+ATTN_INLINE float attn__avx512_sum(__m512 a)
+{
+    const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), attn__avx512_upper(a));
+    __m128 s = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    s = _mm_add_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
+}
+ATTN_INLINE float attn__avx512_top(__m512 a)
+{
+    const __m256 h = _mm256_max_ps(_mm512_castps512_ps256(a), attn__avx512_upper(a));
+    __m128 s = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
+    s = _mm_max_ps(s, _mm_movehl_ps(s, s));
+    return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
+}
+ATTN_INLINE __m256 attn__avx512_half(__m512 a)
+{
+    return _mm256_add_ps(_mm512_castps512_ps256(a), attn__avx512_upper(a));
+}
+ATTN_INLINE void attn__avx512_sum4(__m512 a, __m512 b, __m512 c, __m512 d, float *s)
+{
+    const __m256 t = _mm256_hadd_ps(_mm256_hadd_ps(attn__avx512_half(a), attn__avx512_half(b)),
+                                    _mm256_hadd_ps(attn__avx512_half(c), attn__avx512_half(d)));
+    _mm_storeu_ps(s, _mm_add_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1)));
+}
+
+ATTN_INLINE __m512i attn__avx512_count(void)
+{
+    return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+ATTN_INLINE __m512 attn__avx512_iota(float first)
+{
+    return _mm512_set1_ps(first) + _mm512_cvtepi32_ps(attn__avx512_count());
+}
+ATTN_INLINE __m512 attn__avx512_keep(__m512 x, int first, int lo, int hi, int lo2, int hi2)
+{
+    const __m512i j = _mm512_add_epi32(_mm512_set1_epi32(first), attn__avx512_count());
+    const __mmask16 in1 = _mm512_cmpge_epi32_mask(j, _mm512_set1_epi32(lo)) &
+                          _mm512_cmplt_epi32_mask(j, _mm512_set1_epi32(hi));
+    const __mmask16 in2 = _mm512_cmpge_epi32_mask(j, _mm512_set1_epi32(lo2)) &
+                          _mm512_cmplt_epi32_mask(j, _mm512_set1_epi32(hi2));
+    return _mm512_mask_blend_ps((__mmask16)(in1 | in2), _mm512_set1_ps(-__builtin_inff()), x);
+}
+
+ATTN_INLINE __mmask16 attn__avx512_first_n(int n) { return (__mmask16)((1u << n) - 1u); }
+ATTN_INLINE __m512 attn__avx512_load_f32(const float *p) { return _mm512_loadu_ps(p); }
+ATTN_INLINE __m512 attn__avx512_load_f32_n(const float *p, int n)
+{
+    return _mm512_maskz_loadu_ps(attn__avx512_first_n(n), p);
+}
+ATTN_INLINE void attn__avx512_store_f32(float *p, __m512 a) { _mm512_storeu_ps(p, a); }
+ATTN_INLINE void attn__avx512_store_f32_n(float *p, __m512 a, int n)
+{
+    _mm512_mask_storeu_ps(p, attn__avx512_first_n(n), a);
+}
+
+ATTN_INLINE __m512 attn__avx512_load_f16(const uint16_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+ATTN_INLINE __m512 attn__avx512_load_f16_n(const uint16_t *p, int n)
+{
+    return _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(attn__avx512_first_n(n), p));
+}
+ATTN_INLINE __m512 attn__avx512_widen_bf16(__m256i h)
+{
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+ATTN_INLINE __m512 attn__avx512_load_bf16(const uint16_t *p)
+{
+    return attn__avx512_widen_bf16(_mm256_loadu_si256((const __m256i *)(const void *)p));
+}
+ATTN_INLINE __m512 attn__avx512_load_bf16_n(const uint16_t *p, int n)
+{
+    return attn__avx512_widen_bf16(_mm256_maskz_loadu_epi16(attn__avx512_first_n(n), p));
+}
+ATTN_INLINE void attn__avx512_store_f16(uint16_t *p, __m512 a)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+
+ATTN_INLINE void attn__avx512_transpose(__m512 r[16])
+{
+    __m512 t[16], u[16];
+    ATTN_UNROLL for (int i = 0; i < 8; ++i) {
+        t[2 * i] = _mm512_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+        t[2 * i + 1] = _mm512_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+    ATTN_UNROLL for (int i = 0; i < 4; ++i) {
+        u[4 * i] = _mm512_shuffle_ps(t[4 * i], t[4 * i + 2], 0x44);
+        u[4 * i + 1] = _mm512_shuffle_ps(t[4 * i], t[4 * i + 2], 0xee);
+        u[4 * i + 2] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0x44);
+        u[4 * i + 3] = _mm512_shuffle_ps(t[4 * i + 1], t[4 * i + 3], 0xee);
+    }
+    /* u[4 i + c] holds column c of rows 4 i .. 4 i + 3 in each 128-bit lane (columns c, c + 4, c + 8, c + 12). */
+    ATTN_UNROLL for (int c = 0; c < 4; ++c) {
+        const __m512 a = _mm512_shuffle_f32x4(u[c], u[4 + c], 0x88), b = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0x88);
+        const __m512 d = _mm512_shuffle_f32x4(u[c], u[4 + c], 0xdd), e = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0xdd);
+        r[c] = _mm512_shuffle_f32x4(a, b, 0x88);
+        r[8 + c] = _mm512_shuffle_f32x4(a, b, 0xdd);
+        r[4 + c] = _mm512_shuffle_f32x4(d, e, 0x88);
+        r[12 + c] = _mm512_shuffle_f32x4(d, e, 0xdd);
+    }
+}
+
+#define ATTN_VEC(op) ATTN_CAT(attn__avx512_, op)
+#include <attn/device/vec_math.h>
+#undef ATTN_VEC
+ATTN_TARGET_END_
+#endif /* ATTN_DEVICE_VEC_AVX512_H */

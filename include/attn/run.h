@@ -1,0 +1,130 @@
+/* run.h - validate, select, explain and run, over a list of instances.
+ *
+ * The archive's functions in attn.h are these over the archive's list; a program with its own
+ * header-mode instances calls them with its own:
+ *
+ *     const attn_instance *mine[] = { &my_causal, &my_plain };
+ *     attn_list_forward(mine, 2, &p, workspace, bytes, NULL);
+ *
+ * Plain C11 that is also C++ and CUDA; static inline functions, no allocation, no output, no lock, and no
+ * state but one atomic word that caches a processor feature.  Names that begin with attn__ are private.
+ *
+ *     run/text.h      writes the texts of refusals, names values
+ *     run/params.h    caller's struct -> complete parameter block; WHAT A LAUNCH MAY RELY ON
+ *     run/validate.h  every field, checked
+ *     run/select.h    which instance serves; why none does
+ *     run/merge.h     merge of partial results */
+#ifndef ATTN_RUN_H
+#define ATTN_RUN_H
+
+#include <attn/run/merge.h>
+#include <attn/run/select.h>
+#include <attn/run/validate.h>
+
+/* ---- a list of instances ----------------------------------------------------------------------- */
+
+/* Reads p into full and picks the instance. */
+static inline attn_status attn__find(const attn_instance *const *list, size_t n, const attn_params *p,
+                                     attn_params *full, const attn_instance **instance, attn__text *t)
+{
+    *instance = NULL;
+    if (!list && n)
+        return attn__bad(t, "list NULL: must point to %zu instances", n);
+    attn_status status = attn__prepare(full, p, t);
+    return status == ATTN_OK ? attn__select(list, n, full, instance, t) : status;
+}
+
+/* Which instance serves p, with how much workspace; or why none does. */
+static inline attn_status attn_list_query(const attn_instance *const *list, size_t n, const attn_params *p,
+                                          attn_info *info)
+{
+    attn_params full;
+    if (!info)
+        return ATTN_ERR_ARG;
+    attn__text t = attn__text_start(info->text, sizeof info->text);
+    attn_status status = attn__find(list, n, p, &full, &info->instance, &t);
+    int ask = status == ATTN_OK && attn__has_work(&full);
+    info->workspace = ask ? info->instance->workspace(&full, 0) : 0;
+    info->workspace_least = ask ? info->instance->workspace(&full, 1) : 0;
+    return status;
+}
+
+/* The same in words, with one line for each instance that was considered. */
+static inline attn_status attn_list_explain(const attn_instance *const *list, size_t n, const attn_params *p,
+                                            char *buf, size_t len)
+{
+    attn_params full;
+    const attn_instance *instance;
+    if (!buf && len)
+        return ATTN_ERR_ARG;
+    attn__text t = attn__text_start(buf, len);
+    attn_status status = attn__find(list, n, p, &full, &instance, &t);
+    if (status == ATTN_ERR_ARG)
+        return status;
+    if (status == ATTN_OK)
+        attn__put(&t, "%s serves this call", instance->name);
+    attn__put_list(&t, list, n, &full);
+    return status;
+}
+
+/* Computes o and lse. */
+static inline attn_status attn_list_forward(const attn_instance *const *list, size_t n, const attn_params *p,
+                                            void *workspace, size_t workspace_bytes, void *stream)
+{
+    attn_params full;
+    const attn_instance *instance;
+    attn__text none = { NULL, 0 };
+    attn_status status = attn__find(list, n, p, &full, &instance, &none);
+    if (status != ATTN_OK || !attn__has_work(&full))
+        return status;
+    if (!workspace)
+        workspace_bytes = 0;
+    if ((uintptr_t)workspace % 64 || workspace_bytes < instance->workspace(&full, 1))
+        return ATTN_ERR_WORKSPACE;
+    return instance->launch(&full, workspace, workspace_bytes, stream);
+}
+
+/* ---- one instance ------------------------------------------------------------------------------ */
+
+static inline attn_status attn_run_query(const attn_instance *instance, const attn_params *p, attn_info *info)
+{
+    return attn_list_query(&instance, instance != NULL, p, info);
+}
+
+static inline attn_status attn_run(const attn_instance *instance, const attn_params *p, void *workspace,
+                                   size_t workspace_bytes, void *stream)
+{
+    return attn_list_forward(&instance, instance != NULL, p, workspace, workspace_bytes, stream);
+}
+
+/* ---- helpers ----------------------------------------------------------------------------------- */
+
+/* See attn_alibi_slopes. */
+static inline attn_status attn_run_alibi_slopes(float *slopes, int32_t heads, int32_t family)
+{
+    if (!slopes || heads < 1 || (family != ATTN_ALIBI_PRESS && family != ATTN_ALIBI_MPT))
+        return ATTN_ERR_ARG;
+    int64_t power = 1; /* PRESS: the power of two <= heads; MPT: the one >= heads */
+    while (family == ATTN_ALIBI_PRESS ? 2 * power <= heads : power < heads)
+        power *= 2;
+    for (int64_t h = 0; h < heads; h++) {
+        double place = (double)(h + 1);
+        if (family == ATTN_ALIBI_PRESS && h >= power)
+            place = (double)(h - power) + 0.5;
+        else if (family == ATTN_ALIBI_MPT && power != heads)
+            place = (double)(h < power / 2 ? 2 * h + 2 : 2 * h - power + 1);
+        slopes[h] = (float)exp2(-8 * place / (double)power);
+    }
+    return ATTN_OK;
+}
+
+static inline const char *attn_run_status_name(attn_status status)
+{
+    static const char *const names[] = {
+        "ATTN_OK", "ATTN_ERR_ARG", "ATTN_ERR_UNSUPPORTED", "ATTN_ERR_WORKSPACE", "ATTN_ERR_ARCH", "ATTN_ERR_CUDA",
+    };
+    int i = (int)status;
+    return i >= 0 && i < (int)(sizeof names / sizeof names[0]) ? names[i] : "ATTN_ERR_?";
+}
+
+#endif /* ATTN_RUN_H */
