@@ -105,7 +105,7 @@ typedef struct attn_params {
 
     /* Which keys a query sees: all of these must allow it. */
     int32_t causal;           /* ATTN_CAUSAL_NONE, _BOTTOM_RIGHT (j <= i + shift), _TOP_LEFT (j <= i) */
-    int32_t window;           /* nonzero: window_left and window_right apply */
+    int32_t window;           /* 1: window_left and window_right apply; 0: they do not */
     int32_t window_left;      /* i + shift - left <= j; -1 = infinite.  A model's sliding_window W is W - 1 here */
     int32_t window_right;     /* j <= i + shift + right; -1 = infinite */
     int32_t chunk;            /* C > 0: floor(j / C) == floor((i + shift) / C) (Llama 4); 0 = off */

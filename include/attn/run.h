@@ -6,7 +6,7 @@
  *     const attn_instance *mine[] = { &my_causal, &my_plain };
  *     attn_list_forward(mine, 2, &p, workspace, bytes, NULL);
  *
- * Plain C11 that is also C++ and CUDA; static inline functions, no allocation, no output, no lock, and no
+ * C11, C++ and CUDA; static inline functions, no allocation, no output, no lock, and no
  * state but one atomic word that caches a processor feature.  Names that begin with attn__ are private.
  *
  *     run/text.h      writes the texts of refusals, names values

@@ -3,6 +3,8 @@
 #ifndef ATTN_DEVICE_TARGET_H
 #define ATTN_DEVICE_TARGET_H
 
+#include <attn/param.h>
+
 #if !defined(__GNUC__)
 #error "attn: the CPU kernels need a compiler with GNU vectors and attributes (gcc or clang)"
 #endif

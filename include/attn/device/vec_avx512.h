@@ -5,7 +5,7 @@
 #include <attn/device/convert.h>
 #include <attn/device/target.h>
 
-#define ATTN_TARGET_BEGIN_AVX512 ATTN_TARGET_BEGIN_("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl,prefer-vector-width=512")
+#define ATTN_TARGET_BEGIN_AVX512 ATTN_TARGET_BEGIN_("avx2,fma,f16c,avx512f,avx512bw,avx512dq,avx512vl")
 ATTN_TARGET_BEGIN_AVX512
 
 typedef __m512 attn__avx512_vec;
@@ -115,7 +115,7 @@ ATTN_INLINE __m512 attn__avx512_load_bf16_n(const uint16_t *p, int n)
 }
 ATTN_INLINE void attn__avx512_store_f16(uint16_t *p, __m512 a)
 {
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_maskz_cvtps_ph(0xffff, a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
 }
 
 ATTN_INLINE void attn__avx512_transpose(__m512 r[16])
@@ -133,8 +133,10 @@ ATTN_INLINE void attn__avx512_transpose(__m512 r[16])
     }
     /* u[4 i + c] holds column c of rows 4 i .. 4 i + 3 in each 128-bit lane (columns c, c + 4, c + 8, c + 12). */
     ATTN_UNROLL for (int c = 0; c < 4; ++c) {
-        const __m512 a = _mm512_shuffle_f32x4(u[c], u[4 + c], 0x88), b = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0x88);
-        const __m512 d = _mm512_shuffle_f32x4(u[c], u[4 + c], 0xdd), e = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0xdd);
+        const __m512 a = _mm512_shuffle_f32x4(u[c], u[4 + c], 0x88);
+        const __m512 b = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0x88);
+        const __m512 d = _mm512_shuffle_f32x4(u[c], u[4 + c], 0xdd);
+        const __m512 e = _mm512_shuffle_f32x4(u[8 + c], u[12 + c], 0xdd);
         r[c] = _mm512_shuffle_f32x4(a, b, 0x88);
         r[8 + c] = _mm512_shuffle_f32x4(a, b, 0xdd);
         r[4 + c] = _mm512_shuffle_f32x4(d, e, 0x88);

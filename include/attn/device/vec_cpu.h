@@ -10,6 +10,7 @@
 
 typedef float attn__cpu_vec __attribute__((vector_size(16)));
 typedef int32_t attn__cpu_int __attribute__((vector_size(16)));
+typedef uint32_t attn__cpu_uint __attribute__((vector_size(16))); /* for shifts that may lose the top */
 enum { attn__cpu_width = 4 };
 
 ATTN_INLINE attn__cpu_vec attn__cpu_set1(float x) { return (attn__cpu_vec){x, x, x, x}; }
@@ -48,7 +49,7 @@ ATTN_INLINE attn__cpu_vec attn__cpu_copysign(attn__cpu_vec a, attn__cpu_vec sign
 ATTN_INLINE attn__cpu_vec attn__cpu_scale2(attn__cpu_vec p, attn__cpu_vec n)
 {
     const attn__cpu_vec t = n + attn__cpu_set1(12582912.0f); /* low bits of t = n + 2^22 */
-    return p * (attn__cpu_vec)(((attn__cpu_int)t << 23) + 0x3f800000);
+    return p * (attn__cpu_vec)(((attn__cpu_uint)t << 23) + 0x3f800000u);
 }
 
 ATTN_INLINE float attn__cpu_sum(attn__cpu_vec a) { return (a[0] + a[2]) + (a[1] + a[3]); }
@@ -102,7 +103,7 @@ ATTN_INLINE attn__cpu_vec attn__cpu_widen_f16(attn__cpu_int h)
     const attn__cpu_int bits = (h & 0x7fff) << 13;
     const attn__cpu_vec f = (attn__cpu_vec)bits * attn__cpu_set1(5.192296858534828e33f); /* 2^112 */
     const attn__cpu_int special = (attn__cpu_int)(bits >= 0x0f800000) & 0x7f800000; /* inf and NaN */
-    return (attn__cpu_vec)((attn__cpu_int)f | special | ((h & 0x8000) << 16));
+    return (attn__cpu_vec)((attn__cpu_int)f | special | (attn__cpu_int)((attn__cpu_uint)(h & 0x8000) << 16));
 }
 ATTN_INLINE attn__cpu_vec attn__cpu_load_f16(const uint16_t *p)
 {
@@ -110,7 +111,7 @@ ATTN_INLINE attn__cpu_vec attn__cpu_load_f16(const uint16_t *p)
 }
 ATTN_INLINE attn__cpu_vec attn__cpu_load_bf16(const uint16_t *p)
 {
-    return (attn__cpu_vec)((attn__cpu_int){p[0], p[1], p[2], p[3]} << 16);
+    return (attn__cpu_vec)((attn__cpu_uint){p[0], p[1], p[2], p[3]} << 16);
 }
 ATTN_INLINE attn__cpu_vec attn__cpu_load_f16_n(const uint16_t *p, int n)
 {
@@ -121,7 +122,7 @@ ATTN_INLINE attn__cpu_vec attn__cpu_load_f16_n(const uint16_t *p, int n)
 }
 ATTN_INLINE attn__cpu_vec attn__cpu_load_bf16_n(const uint16_t *p, int n)
 {
-    attn__cpu_int h = {0, 0, 0, 0};
+    attn__cpu_uint h = {0, 0, 0, 0};
     for (int i = 0; i < n; ++i)
         h[i] = p[i];
     return (attn__cpu_vec)(h << 16);

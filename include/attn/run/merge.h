@@ -1,4 +1,4 @@
-/* merge.h - merge of partial results over disjoint keys: split-KV, cascade, ring. */
+/* merge.h - merge of partial results over disjoint keys: split-KV, cascade, ring.  C11, C++ and CUDA. */
 #ifndef ATTN_RUN_MERGE_H
 #define ATTN_RUN_MERGE_H
 

@@ -8,13 +8,14 @@
  *   - packed q and o (cu_seqlens_q) or k and v (cu_seqlens_k) have stride[0] = 0; lse_stride is set, and
  *     with cu_seqlens_q is {0, from head to head}; block_table_stride is set if there is a table
  *   - window is 1 only if a side is finite; else it is 0 and both sides are -1
- *   - sink_tokens is 0 unless a window or chunk is on
+ *   - sink_tokens is 0 without a window
  *   - every feature that the instance has not is off
  *   - there is work: batch > 0 and query rows > 0.  seq_k may be 0: o is then 0 and lse -inf (or the sink)
  *   - data pointers of q and o, of k and v if seq_k > 0, are set; all pointers are aligned to their
  *     element, no more; products of sizes, and of sizes and strides, fit int64
  *   - the workspace is 64-byte aligned and of at least workspace(p, 1) bytes
- * Not checked, because it is read only where the kernel runs: the content of lengths and tables. */
+ * Not checked, because it is read only where the kernel runs: the content of lengths and tables.
+ * C11, C++ and CUDA. */
 #ifndef ATTN_RUN_PARAMS_H
 #define ATTN_RUN_PARAMS_H
 
@@ -124,7 +125,10 @@ static inline void attn__compact(attn__view *v)
 
 /* Copies a struct whose first field is struct_size: a shorter one is padded with zeros, a longer one must
  * be zero in what this version does not know. */
-static inline attn_status attn__read(void *to, uint32_t size, const void *from, attn__text *t)
+#if defined(__GNUC__)
+__attribute__((noinline, unused)) /* inlined, gcc 12 takes the longer struct for a read out of bounds */
+#endif
+static attn_status attn__read(void *to, uint32_t size, const void *from, attn__text *t)
 {
     uint32_t given;
     const unsigned char *bytes = (const unsigned char *)from;
@@ -159,7 +163,7 @@ static inline void attn__fill(attn_params *p)
         p->window = 0;
         p->window_left = p->window_right = -1;
     }
-    if (!p->window && !p->chunk)
+    if (!p->window)
         p->sink_tokens = 0;
 
     attn__views(p, view);

@@ -2,7 +2,7 @@
  *
  * The first in list order whose kernel, dtypes, head dims, GQA ratio and features cover the call and
  * whose arch this machine can execute.  Otherwise the nearest one, by the order of ATTN__FIT_..., says
- * what is missing and which row of a table would serve. */
+ * what is missing and which row of a table would serve.  C11, C++ and CUDA. */
 #ifndef ATTN_RUN_SELECT_H
 #define ATTN_RUN_SELECT_H
 

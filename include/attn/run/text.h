@@ -1,4 +1,4 @@
-/* text.h - texts of refusals: a bounded writer, and the names of values in them. */
+/* text.h - texts of refusals: a bounded writer, and the names of values in them.  C11, C++ and CUDA. */
 #ifndef ATTN_RUN_TEXT_H
 #define ATTN_RUN_TEXT_H
 

@@ -1,5 +1,5 @@
 /* validate.h - every field of attn_params, checked: numbers, then fields against each other, then
- * tensors.  Each is a table; the text of a refusal is `field value: what is allowed`. */
+ * tensors.  Each is a table; the text of a refusal is `field value: what is allowed`.  C11, C++ and CUDA. */
 #ifndef ATTN_RUN_VALIDATE_H
 #define ATTN_RUN_VALIDATE_H
 

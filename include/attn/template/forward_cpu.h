@@ -32,74 +32,7 @@
 #include <omp.h>
 #endif
 #include <attn/device/mask.h>
-
-/* ---- the instruction set, as one vocabulary ----------------------------------------------------- */
-#if ATTN_ARCH == ATTN_ARCH_AVX512
-#include <attn/device/vec_avx512.h>
-#define ATTN_V(op) ATTN_CAT(attn__avx512_, op)
-#define ATTN_W   16
-#define ATTN_MR  12 /* 24 accumulators + 2 of B + 1 of A: of 32 registers */
-#define ATTN_FEW 8
-#define ATTN_DOT_KEYS(rows)  ((rows) == 1 ? 8 : (rows) == 4 ? 6 : 8)
-#define ATTN_AXPY_VECS(rows) 4
-ATTN_TARGET_BEGIN_AVX512
-#elif ATTN_ARCH == ATTN_ARCH_AVX2
-#include <attn/device/vec_avx2.h>
-#define ATTN_V(op) ATTN_CAT(attn__avx2_, op)
-#define ATTN_W   8
-#define ATTN_MR  6 /* 12 accumulators + 2 of B + 1 of A: of 16 registers */
-#define ATTN_FEW 16
-#define ATTN_DOT_KEYS(rows)  ((rows) == 1 ? 8 : (rows) == 2 ? 6 : (rows) == 3 ? 4 : 3)
-#define ATTN_AXPY_VECS(rows) ((rows) == 4 ? 2 : 4)
-ATTN_TARGET_BEGIN_AVX2
-#else
-#include <attn/device/vec_cpu.h>
-#define ATTN_V(op) ATTN_CAT(attn__cpu_, op)
-#define ATTN_W   4
-#define ATTN_MR  6
-#define ATTN_FEW 8
-#define ATTN_DOT_KEYS(rows)  ((rows) == 1 ? 4 : (rows) == 2 ? 4 : 2)
-#define ATTN_AXPY_VECS(rows) 2
-#endif
-#define ATTN_NR   (2 * ATTN_W)
-#define ATTN_SUB  4 /* micro tiles whose scores stay in L1 together */
-#if ATTN_MR == 12
-#define ATTN_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
-#else
-#define ATTN_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6)
-#endif
-#define ATTN_PARTS_UNITS 64   /* cut keys into parts until there are this many units ... */
-#define ATTN_PARTS_KEYS  1024 /* ... of at least this many keys (batch-invariant: of twice this many) */
-
-#if ATTN_KV_DTYPE == ATTN_F32
-#define ATTN_KV_T            float
-#define ATTN_KV_LOAD(p)      ATTN_V(load_f32)(p)
-#define ATTN_KV_LOAD_N(p, n) ATTN_V(load_f32_n)(p, n)
-#define ATTN_KV_SCALAR(x)    (x)
-#elif ATTN_KV_DTYPE == ATTN_F16
-#define ATTN_KV_T            uint16_t
-#define ATTN_KV_LOAD(p)      ATTN_V(load_f16)(p)
-#define ATTN_KV_LOAD_N(p, n) ATTN_V(load_f16_n)(p, n)
-#define ATTN_KV_SCALAR(x)    attn__f16_to_f32(x)
-#else
-#define ATTN_KV_T            uint16_t
-#define ATTN_KV_LOAD(p)      ATTN_V(load_bf16)(p)
-#define ATTN_KV_LOAD_N(p, n) ATTN_V(load_bf16_n)(p, n)
-#define ATTN_KV_SCALAR(x)    attn__bf16_to_f32(x)
-#endif
-#if ATTN_DTYPE == ATTN_F32
-#define ATTN_Q_T         float
-#define ATTN_Q_SCALAR(x) (x)
-#elif ATTN_DTYPE == ATTN_F16
-#define ATTN_Q_T         uint16_t
-#define ATTN_Q_SCALAR(x) attn__f16_to_f32(x)
-#else
-#define ATTN_Q_T         uint16_t
-#define ATTN_Q_SCALAR(x) attn__bf16_to_f32(x)
-#endif
-#define ATTN_LOG2E 1.44269504088896340736f
-#define ATTN_LN2   0.69314718055994530942f
-#define ATTN_VEC_T ATTN_V(vec)
+#include <attn/template/vocabulary_cpu.h>
 
 /* ---- one call and one unit ---------------------------------------------------------------------- */
 
@@ -108,6 +41,7 @@ ATTN_TARGET_BEGIN_AVX2
 typedef struct ATTN_FN(_call) {
     const attn_params *p;
     int dim, dim_v;       /* compile-time where the instance says so */
+    int steps;            /* of Q K: dim, or half of it in pairs */
     int dim_v_pad;        /* dim_v rounded up to NR: columns of O and of the V panels */
     int group;            /* query heads of a KV head */
     int block;            /* rows of a unit, a multiple of MR unless all fit */
@@ -121,6 +55,16 @@ typedef struct ATTN_FN(_call) {
     int64_t next, next_row; /* counters that the threads share */
     int bad;                /* a length or page out of range was met */
 } ATTN_FN(_call);
+
+/* Element d of a row whose dims may be strided or blocked. */
+ATTN_INLINE int64_t ATTN_FN(_dim_at)(const attn_tensor *t, int d)
+{
+    return t->dim_block ? d / t->dim_block * t->stride[3] + d % t->dim_block : d * t->stride[3];
+}
+ATTN_INLINE int ATTN_FN(_dims_adjoin)(const attn_tensor *t)
+{
+    return t->stride[3] == 1 && !t->dim_block;
+}
 
 /* What is the same for all tiles of a unit. */
 typedef struct ATTN_FN(_unit) {
@@ -141,325 +85,9 @@ typedef struct ATTN_FN(_unit) {
 } ATTN_FN(_unit);
 
 #include <attn/template/score_cpu.h>
+#include <attn/template/product_cpu.h>
+#include <attn/template/pack_cpu.h>
 
-/* Element d of a row whose dims may be strided or blocked. */
-ATTN_INLINE int64_t ATTN_FN(_dim_at)(const attn_tensor *t, int d)
-{
-    return t->dim_block ? d / t->dim_block * t->stride[3] + d % t->dim_block : d * t->stride[3];
-}
-ATTN_INLINE int ATTN_FN(_dims_adjoin)(const attn_tensor *t)
-{
-    return t->stride[3] == 1 && !t->dim_block;
-}
-
-/* ---- register kernels --------------------------------------------------------------------------- */
-
-/* acc[mr][2] = A[mr][n] B[n][NR]; element (r, t) of A lies at a[t * step + r * row]. */
-ATTN_INLINE void ATTN_FN(_mul)(const int mr, const int step, const int row, const float *a, const float *b, int n,
-                               ATTN_VEC_T acc[ATTN_MR][2])
-{
-    ATTN_UNROLL for (int r = 0; r < mr; ++r)
-        acc[r][0] = acc[r][1] = ATTN_V(set1)(0.0f);
-    for (int t = 0; t < n; ++t) {
-        const ATTN_VEC_T b0 = ATTN_V(load_f32)(b), b1 = ATTN_V(load_f32)(b + ATTN_W);
-        ATTN_UNROLL for (int r = 0; r < mr; ++r) {
-            const ATTN_VEC_T x = ATTN_V(set1)(a[r * row]);
-            acc[r][0] = ATTN_V(fma)(x, b0, acc[r][0]);
-            acc[r][1] = ATTN_V(fma)(x, b1, acc[r][1]);
-        }
-        a += step;
-        b += ATTN_NR;
-    }
-}
-
-/* S = Q K for mr rows and one panel; top[row][W] gathers the greatest scores. */
-ATTN_INLINE void ATTN_FN(_qk_regs)(const int mr, const float *q, const float *k, int dim, float *s, float *top)
-{
-    ATTN_VEC_T acc[ATTN_MR][2];
-    ATTN_FN(_mul)(mr, ATTN_MR, 1, q, k, dim, acc);
-    ATTN_UNROLL for (int r = 0; r < mr; ++r) {
-        ATTN_V(store_f32)(s + r * ATTN_TILE_K, acc[r][0]);
-        ATTN_V(store_f32)(s + r * ATTN_TILE_K + ATTN_W, acc[r][1]);
-        float *t = top + r * ATTN_W;
-        ATTN_V(store_f32)(t, ATTN_V(max)(ATTN_V(max)(acc[r][0], acc[r][1]), ATTN_V(load_f32)(t)));
-    }
-}
-
-/* O = O * alpha + P V for mr rows, n keys and one panel of columns. */
-ATTN_INLINE void ATTN_FN(_pv_regs)(const int mr, const float *s, const float *v, int n, float *o, int o_row,
-                                   const float *alpha)
-{
-    ATTN_VEC_T acc[ATTN_MR][2];
-    ATTN_FN(_mul)(mr, 1, ATTN_TILE_K, s, v, n, acc);
-    ATTN_UNROLL for (int r = 0; r < mr; ++r) {
-        const ATTN_VEC_T x = ATTN_V(set1)(alpha[r]);
-        ATTN_V(store_f32)(o, ATTN_V(fma)(ATTN_V(load_f32)(o), x, acc[r][0]));
-        ATTN_V(store_f32)(o + ATTN_W, ATTN_V(fma)(ATTN_V(load_f32)(o + ATTN_W), x, acc[r][1]));
-        o += o_row;
-    }
-}
-
-/* Any number of rows up to MR. */
-ATTN_NOINLINE void ATTN_FN(_qk)(int rows, const float *q, const float *k, int dim, float *s, float *top)
-{
-    switch (rows) {
-#define ATTN_CASE_(mr) case mr: ATTN_FN(_qk_regs)(mr, q, k, dim, s, top); break;
-        ATTN_HEIGHTS(ATTN_CASE_)
-#undef ATTN_CASE_
-    }
-}
-
-ATTN_NOINLINE void ATTN_FN(_pv)(int rows, const float *s, const float *v, int n, float *o, int o_row, const float *alpha)
-{
-    switch (rows) {
-#define ATTN_CASE_(mr) case mr: ATTN_FN(_pv_regs)(mr, s, v, n, o, o_row, alpha); break;
-        ATTN_HEIGHTS(ATTN_CASE_)
-#undef ATTN_CASE_
-    }
-}
-
-/* Asks for the next rows of K and V of the coming tile, to be in L2 when they are packed. */
-ATTN_INLINE void ATTN_FN(_prefetch)(ATTN_FN(_unit) *u, int rows)
-{
-    const int line = 64 / (int)sizeof(ATTN_KV_T), end = u->soon + rows < u->soon_n ? u->soon + rows : u->soon_n;
-    for (; u->soon < end; ++u->soon) {
-        for (int d = 0; d < u->c->dim; d += line)
-            __builtin_prefetch(u->k_soon[u->soon] + d, 0, 2);
-        for (int d = 0; d < u->c->dim_v; d += line)
-            __builtin_prefetch(u->v_soon[u->soon] + d, 0, 2);
-    }
-}
-
-/* ---- few rows: K and V as they lie -------------------------------------------------------------- */
-
-/* mr x nk scores, Q rows q_row apart, keys by their pointers; the rows `ahead` keys on are prefetched. */
-ATTN_INLINE void ATTN_FN(_dot_regs)(const int mr, const int nk, const float *q, int q_row, const ATTN_KV_T *const *k,
-                                    int dim, float *s)
-{
-    ATTN_VEC_T acc[4][8];
-    ATTN_UNROLL for (int r = 0; r < mr; ++r)
-        ATTN_UNROLL for (int j = 0; j < nk; ++j)
-            acc[r][j] = ATTN_V(set1)(0.0f);
-    int d = 0;
-    for (; d + ATTN_W <= dim; d += ATTN_W)
-        ATTN_UNROLL for (int j = 0; j < nk; ++j) {
-            const ATTN_VEC_T x = ATTN_KV_LOAD(k[j] + d);
-            ATTN_UNROLL for (int r = 0; r < mr; ++r)
-                acc[r][j] = ATTN_V(fma)(ATTN_V(load_f32)(q + r * q_row + d), x, acc[r][j]);
-        }
-    if (d < dim)
-        ATTN_UNROLL for (int j = 0; j < nk; ++j) {
-            const ATTN_VEC_T x = ATTN_KV_LOAD_N(k[j] + d, dim - d);
-            ATTN_UNROLL for (int r = 0; r < mr; ++r) /* Q is padded with zeros */
-                acc[r][j] = ATTN_V(fma)(ATTN_V(load_f32)(q + r * q_row + d), x, acc[r][j]);
-        }
-    ATTN_UNROLL for (int j = 0; j < nk; ++j) {
-        if (mr == 4) {
-            float t[4];
-            ATTN_V(sum4)(acc[0][j], acc[1][j], acc[2][j], acc[3][j], t);
-            ATTN_UNROLL for (int r = 0; r < 4; ++r)
-                s[r * ATTN_TILE_K + j] = t[r];
-        } else {
-            ATTN_UNROLL for (int r = 0; r < mr; ++r)
-                s[r * ATTN_TILE_K + j] = ATTN_V(sum)(acc[r][j]);
-        }
-    }
-}
-
-ATTN_INLINE void ATTN_FN(_dot_rows)(const int mr, const float *q, int q_row, const ATTN_KV_T *const *k,
-                                    const ATTN_KV_T *const *soon, int n, int dim, float *s)
-{
-    const int nk = ATTN_DOT_KEYS(mr), line = 64 / (int)sizeof(ATTN_KV_T);
-    int j = 0;
-    for (; j + nk <= n; j += nk) {
-        if (soon)
-            for (int t = 0; t < nk; ++t)
-                for (int d = 0; d < dim; d += line)
-                    __builtin_prefetch(soon[j + t] + d, 0, 2);
-        ATTN_FN(_dot_regs)(mr, nk, q, q_row, k + j, dim, s + j);
-    }
-    for (; j < n; ++j)
-        ATTN_FN(_dot_regs)(mr, 1, q, q_row, k + j, dim, s + j);
-}
-
-/* S[rows][n] = Q K; V rows of the same keys are prefetched while K passes. */
-ATTN_NOINLINE void ATTN_FN(_dot)(int rows, const float *q, int q_row, const ATTN_KV_T *const *k,
-                                 const ATTN_KV_T *const *soon, int n, int dim, float *s)
-{
-    for (; rows >= 4; rows -= 4, q += 4 * (size_t)q_row, s += 4 * ATTN_TILE_K, soon = 0)
-        ATTN_FN(_dot_rows)(4, q, q_row, k, soon, n, dim, s);
-    if (rows == 3)
-        ATTN_FN(_dot_rows)(3, q, q_row, k, soon, n, dim, s);
-    else if (rows == 2)
-        ATTN_FN(_dot_rows)(2, q, q_row, k, soon, n, dim, s);
-    else if (rows == 1)
-        ATTN_FN(_dot_rows)(1, q, q_row, k, soon, n, dim, s);
-}
-
-/* O = O * alpha + P V for mr rows and nv vectors of columns from d; the last vector has `last` elements. */
-ATTN_INLINE void ATTN_FN(_axpy_regs)(const int mr, const int nv, const int tail, const float *s,
-                                     const ATTN_KV_T *const *v, int n, int d, int last, float *o, int o_row,
-                                     const float *alpha, const ATTN_KV_T *const *soon, int soon_dim)
-{
-    const int line = 64 / (int)sizeof(ATTN_KV_T);
-    ATTN_VEC_T acc[4][4];
-    ATTN_UNROLL for (int r = 0; r < mr; ++r)
-        ATTN_UNROLL for (int c = 0; c < nv; ++c)
-            acc[r][c] = ATTN_V(set1)(0.0f);
-    for (int j = 0; j < n; ++j) {
-        if (soon)
-            for (int t = 0; t < soon_dim; t += line)
-                __builtin_prefetch(soon[j] + t, 0, 2);
-        ATTN_VEC_T x[4];
-        ATTN_UNROLL for (int c = 0; c < nv; ++c)
-            x[c] = tail ? ATTN_KV_LOAD_N(v[j] + d, last) : ATTN_KV_LOAD(v[j] + d + c * ATTN_W);
-        ATTN_UNROLL for (int r = 0; r < mr; ++r) {
-            const ATTN_VEC_T w = ATTN_V(set1)(s[r * ATTN_TILE_K + j]);
-            ATTN_UNROLL for (int c = 0; c < nv; ++c)
-                acc[r][c] = ATTN_V(fma)(w, x[c], acc[r][c]);
-        }
-    }
-    ATTN_UNROLL for (int r = 0; r < mr; ++r) {
-        const ATTN_VEC_T a = ATTN_V(set1)(alpha[r]);
-        ATTN_UNROLL for (int c = 0; c < nv; ++c) {
-            float *t = o + r * (size_t)o_row + d + c * ATTN_W;
-            ATTN_V(store_f32)(t, ATTN_V(fma)(ATTN_V(load_f32)(t), a, acc[r][c]));
-        }
-    }
-}
-
-ATTN_INLINE void ATTN_FN(_axpy_rows)(const int mr, const float *s, const ATTN_KV_T *const *v, int n, int dim, float *o,
-                                     int o_row, const float *alpha, const ATTN_KV_T *const *soon, int soon_dim)
-{
-    const int nv = ATTN_AXPY_VECS(mr);
-    int d = 0;
-    for (; d + nv * ATTN_W <= dim; d += nv * ATTN_W)
-        ATTN_FN(_axpy_regs)(mr, nv, 0, s, v, n, d, 0, o, o_row, alpha, d ? 0 : soon, soon_dim);
-    for (; d + ATTN_W <= dim; d += ATTN_W)
-        ATTN_FN(_axpy_regs)(mr, 1, 0, s, v, n, d, 0, o, o_row, alpha, d ? 0 : soon, soon_dim);
-    if (d < dim)
-        ATTN_FN(_axpy_regs)(mr, 1, 1, s, v, n, d, dim - d, o, o_row, alpha, d ? 0 : soon, soon_dim);
-}
-
-ATTN_NOINLINE void ATTN_FN(_axpy)(int rows, const float *s, const ATTN_KV_T *const *v, int n, int dim, float *o,
-                                  int o_row, const float *alpha, const ATTN_KV_T *const *soon, int soon_dim)
-{
-    for (; rows >= 4; rows -= 4, s += 4 * ATTN_TILE_K, o += 4 * (size_t)o_row, alpha += 4, soon = 0)
-        ATTN_FN(_axpy_rows)(4, s, v, n, dim, o, o_row, alpha, soon, soon_dim);
-    if (rows == 3)
-        ATTN_FN(_axpy_rows)(3, s, v, n, dim, o, o_row, alpha, soon, soon_dim);
-    else if (rows == 2)
-        ATTN_FN(_axpy_rows)(2, s, v, n, dim, o, o_row, alpha, soon, soon_dim);
-    else if (rows == 1)
-        ATTN_FN(_axpy_rows)(1, s, v, n, dim, o, o_row, alpha, soon, soon_dim);
-}
-
-/* ---- packing ------------------------------------------------------------------------------------ */
-
-/* Panels of K that hold keys first .. end of the tile; keys of a panel beyond n are zero. */
-ATTN_NOINLINE void ATTN_FN(_pack_k)(const ATTN_FN(_unit) *u, int first, int end, int n)
-{
-    const attn_tensor *t = &u->c->p->k;
-    const int dim = u->c->dim;
-    for (int j0 = first / ATTN_NR * ATTN_NR; j0 < end; j0 += ATTN_NR) {
-        float *panel = u->k + (size_t)j0 * dim;
-        const ATTN_KV_T *const *ahead = u->k_row + (j0 + ATTN_NR + ATTN_W <= n ? j0 + ATTN_W : j0);
-        if (!ATTN_FN(_dims_adjoin)(t)) {
-            for (int d = 0; d < dim; ++d) {
-                const int64_t at = ATTN_FN(_dim_at)(t, d);
-                for (int j = 0; j < ATTN_NR; ++j)
-                    panel[d * ATTN_NR + j] = j0 + j < n ? ATTN_KV_SCALAR(u->k_row[j0 + j][at]) : 0.0f;
-            }
-            continue;
-        }
-        for (int half = 0; half < ATTN_NR; half += ATTN_W)
-            for (int d = 0; d < dim; d += ATTN_W) {
-                const int wide = dim - d < ATTN_W ? dim - d : ATTN_W;
-                ATTN_VEC_T r[ATTN_W];
-                if (wide == ATTN_W && j0 + half + ATTN_W <= n) {
-                    ATTN_UNROLL for (int j = 0; j < ATTN_W; ++j) {
-                        __builtin_prefetch(ahead[half + j] + d, 0, 3);
-                        r[j] = ATTN_KV_LOAD(u->k_row[j0 + half + j] + d);
-                    }
-                } else {
-                    ATTN_UNROLL for (int j = 0; j < ATTN_W; ++j)
-                        r[j] = j0 + half + j < n ? ATTN_KV_LOAD_N(u->k_row[j0 + half + j] + d, wide) : ATTN_V(set1)(0.0f);
-                }
-                ATTN_V(transpose)(r);
-                float *out = panel + (size_t)d * ATTN_NR + half;
-                if (wide == ATTN_W) {
-                    ATTN_UNROLL for (int j = 0; j < ATTN_W; ++j)
-                        ATTN_V(store_f32)(out + j * ATTN_NR, r[j]);
-                } else {
-                    ATTN_UNROLL for (int j = 0; j < ATTN_W; ++j)
-                        if (j < wide)
-                            ATTN_V(store_f32)(out + j * ATTN_NR, r[j]);
-                }
-            }
-    }
-}
-
-/* Panels of V for keys first .. end of the tile; columns beyond dim_v are zero.  Panel by panel: writing all
- * panels of one key after the other would hit lines TILE_K * NR floats apart, which share one set of L1. */
-ATTN_NOINLINE void ATTN_FN(_pack_v)(const ATTN_FN(_unit) *u, int first, int end)
-{
-    const attn_tensor *t = &u->c->p->v;
-    const int dim = u->c->dim_v;
-    for (int d0 = 0; d0 < dim; d0 += ATTN_NR) {
-        float *out = u->v + (size_t)d0 * ATTN_TILE_K + (size_t)first * ATTN_NR;
-        const int left = dim - d0;
-        for (int j = first; j < end; ++j, out += ATTN_NR) {
-            const ATTN_KV_T *row = u->v_row[j];
-            if (!ATTN_FN(_dims_adjoin)(t)) {
-                for (int d = 0; d < ATTN_NR; ++d)
-                    out[d] = d < left ? ATTN_KV_SCALAR(row[ATTN_FN(_dim_at)(t, d0 + d)]) : 0.0f;
-            } else if (left >= ATTN_NR) {
-                ATTN_V(store_f32)(out, ATTN_KV_LOAD(row + d0));
-                ATTN_V(store_f32)(out + ATTN_W, ATTN_KV_LOAD(row + d0 + ATTN_W));
-            } else {
-                const int left2 = left - ATTN_W;
-                ATTN_V(store_f32)(out, ATTN_KV_LOAD_N(row + d0, left < ATTN_W ? left : ATTN_W));
-                ATTN_V(store_f32)(out + ATTN_W, ATTN_KV_LOAD_N(row + d0 + ATTN_W, left2 < 0 ? 0 : left2));
-            }
-        }
-    }
-}
-
-/* ---- careful rows: V holds an infinity or a NaN at keys that some row may not see ---------------- */
-
-/* Whether all of V is finite for keys first .. end of the tile. */
-ATTN_NOINLINE int ATTN_FN(_v_finite)(const ATTN_FN(_unit) *u, int first, int end)
-{
-    const attn_tensor *t = &u->c->p->v;
-    const int dim = u->c->dim_v;
-    float sum = 0.0f; /* 0 * x is 0 unless x is not finite */
-    for (int j = first; j < end; ++j) {
-        const ATTN_KV_T *row = u->v_row[j];
-        int d = 0;
-        if (ATTN_FN(_dims_adjoin)(t)) {
-            ATTN_VEC_T acc = ATTN_V(set1)(0.0f);
-            for (; d + ATTN_W <= dim; d += ATTN_W)
-                acc = ATTN_V(fma)(ATTN_KV_LOAD(row + d), ATTN_V(set1)(0.0f), acc);
-            sum += ATTN_V(sum)(acc);
-        }
-        for (; d < dim; ++d)
-            sum += 0.0f * ATTN_KV_SCALAR(row[ATTN_FN(_dim_at)(t, d)]);
-    }
-    return sum == 0.0f;
-}
-
-/* O = O * alpha + P V for one row, leaving out the keys it does not see instead of giving them weight 0. */
-ATTN_NOINLINE void ATTN_FN(_careful_row)(const ATTN_FN(_unit) *u, const float *s, const unsigned char *seen, int first,
-                                         int end, float alpha, float *o)
-{
-    const attn_tensor *t = &u->c->p->v;
-    for (int d = 0; d < u->c->dim_v; ++d)
-        o[d] *= alpha;
-    for (int j = first; j < end; ++j)
-        if (seen[j])
-            for (int d = 0; d < u->c->dim_v; ++d)
-                o[d] += s[j] * ATTN_KV_SCALAR(u->v_row[j][ATTN_FN(_dim_at)(t, d)]);
-}
 
 /* First row of micro tile t: heights differ by one at most, so none is left with too few accumulators. */
 ATTN_INLINE int ATTN_FN(_micro_row)(const ATTN_FN(_unit) *u, int t)
@@ -470,7 +98,8 @@ ATTN_INLINE int ATTN_FN(_micro_row)(const ATTN_FN(_unit) *u, int t)
 /* ---- one tile ----------------------------------------------------------------------------------- */
 
 /* Keys of the tile [k0, k0 + n) that any of the rows sees, relative to k0; *full if each sees all n. */
-ATTN_INLINE void ATTN_FN(_hull)(const ATTN_FN(_unit) *u, int row, int rows, int k0, int n, int *first, int *end, int *full)
+ATTN_INLINE void ATTN_FN(_hull)(const ATTN_FN(_unit) *u, int row, int rows, int k0, int n, int *first, int *end,
+                                int *full)
 {
     *first = 0;
     *end = n;
@@ -498,7 +127,8 @@ ATTN_INLINE void ATTN_FN(_hull)(const ATTN_FN(_unit) *u, int row, int rows, int 
 
 /* Scores of one row -> P in place, with the running maximum, sum and rescale factor of the row.
  * Columns first .. end of s are set; top is the greatest of them; all in units of log2. */
-ATTN_INLINE void ATTN_FN(_softmax)(const ATTN_FN(_unit) *u, int row, float *s, int first, int end, float top)
+ATTN_INLINE void ATTN_FN(_softmax)(const ATTN_FN(_unit) *u, int row, float *s, int first, int end, float top,
+                                   int narrow)
 {
     const float old = u->m[row], now = top > old ? top : old;
     const float zero = now == -INFINITY ? 0.0f : now; /* nothing seen yet: every score is -inf, and so is s - 0 */
@@ -507,8 +137,12 @@ ATTN_INLINE void ATTN_FN(_softmax)(const ATTN_FN(_unit) *u, int row, float *s, i
     for (int j = first; j < end; j += ATTN_NR) {
         const ATTN_VEC_T p0 = ATTN_V(exp2)(ATTN_V(load_f32)(s + j) - m);
         const ATTN_VEC_T p1 = ATTN_V(exp2)(ATTN_V(load_f32)(s + j + ATTN_W) - m);
-        ATTN_V(store_f32)(s + j, p0);
-        ATTN_V(store_f32)(s + j + ATTN_W, p1);
+        if (ATTN_PAIRS == 2 && narrow) { /* pairs of keys; never ahead of what is still to be read */
+            ATTN_V(store_f32)(s + j / 2, ATTN_NARROW2(p0, p1));
+        } else {
+            ATTN_V(store_f32)(s + j, p0);
+            ATTN_V(store_f32)(s + j + ATTN_W, p1);
+        }
         sum0 += p0;
         sum1 += p1;
     }
@@ -518,9 +152,10 @@ ATTN_INLINE void ATTN_FN(_softmax)(const ATTN_FN(_unit) *u, int row, float *s, i
     u->l[row] = u->l[row] * alpha + ATTN_V(sum)(sum0 + sum1);
 }
 
-/* Turns the scores of rows row .. row + rows (at s) into P; keys of the hull [first, end) of the tile. */
-ATTN_NOINLINE void ATTN_FN(_rows_softmax)(const ATTN_FN(_unit) *u, int row, int rows, int k0, int first, int end, int full,
-                                          int careful, float *s, unsigned char *seen, const float *top)
+/* Turns the scores of rows row .. row + rows (at s) into P; keys of the hull [first, end) of the tile.  top: greatest
+ * scores by lane, of packed rows; NULL for rows whose P stays in f32. */
+ATTN_NOINLINE void ATTN_FN(_rows_softmax)(const ATTN_FN(_unit) *u, int row, int rows, int k0, int first, int end,
+                                          int full, int careful, float *s, unsigned char *seen, const float *top)
 {
     const int a = first / ATTN_NR * ATTN_NR, b = (end + ATTN_NR - 1) / ATTN_NR * ATTN_NR;
     for (int r = 0; r < rows; ++r) {
@@ -533,14 +168,14 @@ ATTN_NOINLINE void ATTN_FN(_rows_softmax)(const ATTN_FN(_unit) *u, int row, int 
         if (careful)
             for (int j = a; j < b; ++j)
                 seen[r * ATTN_TILE_K + j] = line[j] != -INFINITY;
-        ATTN_FN(_softmax)(u, row + r, line, a, b, most);
+        ATTN_FN(_softmax)(u, row + r, line, a, b, most, top != 0);
     }
 }
 
 /* Many rows: pack, then SUB rows at a time. */
 ATTN_NOINLINE void ATTN_FN(_tile_packed)(ATTN_FN(_unit) *u, int k0, int n)
 {
-    const int dim = u->c->dim, o_row = u->c->dim_v_pad;
+    const int steps = u->c->steps, row_o = u->c->dim_v_pad, row_s = ATTN_MR * ATTN_TILE_K; /* row_s: of a micro tile */
     int first, end, full;
     ATTN_FN(_hull)(u, 0, u->rows, k0, n, &first, &end, &full);
     if (first >= end)
@@ -553,11 +188,11 @@ ATTN_NOINLINE void ATTN_FN(_tile_packed)(ATTN_FN(_unit) *u, int k0, int n)
     const int lots = u->micro * ((end - first + ATTN_NR - 1) / ATTN_NR), lot = (u->soon_n + lots - 1) / lots;
     for (int t0 = 0; t0 < u->micro; t0 += ATTN_SUB) {
         const int tiles = u->micro - t0 < ATTN_SUB ? u->micro - t0 : ATTN_SUB;
-        int row[ATTN_SUB + 1], lo[ATTN_SUB], hi[ATTN_SUB], all[ATTN_SUB], sub_lo = n, sub_hi = 0;
-        row[0] = ATTN_FN(_micro_row)(u, t0);
+        int row[ATTN_SUB], rows[ATTN_SUB], lo[ATTN_SUB], hi[ATTN_SUB], all[ATTN_SUB], sub_lo = n, sub_hi = 0;
         for (int t = 0; t < tiles; ++t) {
-            row[t + 1] = ATTN_FN(_micro_row)(u, t0 + t + 1);
-            ATTN_FN(_hull)(u, row[t], row[t + 1] - row[t], k0, n, &lo[t], &hi[t], &all[t]);
+            row[t] = ATTN_FN(_micro_row)(u, t0 + t);
+            rows[t] = ATTN_FN(_micro_row)(u, t0 + t + 1) - row[t];
+            ATTN_FN(_hull)(u, row[t], rows[t], k0, n, &lo[t], &hi[t], &all[t]);
             if (lo[t] < hi[t]) {
                 sub_lo = lo[t] < sub_lo ? lo[t] : sub_lo;
                 sub_hi = hi[t] > sub_hi ? hi[t] : sub_hi;
@@ -569,24 +204,25 @@ ATTN_NOINLINE void ATTN_FN(_tile_packed)(ATTN_FN(_unit) *u, int k0, int n)
             for (int t = 0; t < tiles; ++t)
                 if (j < hi[t] && j + ATTN_NR > lo[t]) {
                     ATTN_FN(_prefetch)(u, lot);
-                    ATTN_FN(_qk)(row[t + 1] - row[t], u->q + (size_t)(t0 + t) * ATTN_MR * dim, u->k + (size_t)j * dim, dim,
-                                 u->s + t * ATTN_MR * ATTN_TILE_K + j, u->top + t * ATTN_MR * ATTN_W);
+                    ATTN_FN(_qk)(rows[t], u->q + (size_t)(t0 + t) * ATTN_MR * steps, u->k + (size_t)j * steps, steps,
+                                 u->c->q_scale, u->s + t * row_s + j, u->top + t * ATTN_MR * ATTN_W);
                 }
         for (int t = 0; t < tiles; ++t)
             if (lo[t] < hi[t])
-                ATTN_FN(_rows_softmax)(u, row[t], row[t + 1] - row[t], k0, lo[t], hi[t], all[t], careful,
-                                       u->s + t * ATTN_MR * ATTN_TILE_K, u->seen + t * ATTN_MR * ATTN_TILE_K,
-                                       u->top + t * ATTN_MR * ATTN_W);
+                ATTN_FN(_rows_softmax)(u, row[t], rows[t], k0, lo[t], hi[t], all[t], careful, u->s + t * row_s,
+                                       u->seen + t * row_s, u->top + t * ATTN_MR * ATTN_W);
         for (int t = 0; careful && t < tiles; ++t)
-            for (int r = 0; lo[t] < hi[t] && r < row[t + 1] - row[t]; ++r)
-                ATTN_FN(_careful_row)(u, u->s + (t * ATTN_MR + r) * ATTN_TILE_K, u->seen + (t * ATTN_MR + r) * ATTN_TILE_K,
-                                      lo[t], hi[t], u->a[row[t] + r], u->o + (size_t)(row[t] + r) * o_row);
+            for (int r = 0; lo[t] < hi[t] && r < rows[t]; ++r)
+                ATTN_FN(_careful_row)(u, u->s + t * row_s + r * ATTN_TILE_K, u->seen + t * row_s + r * ATTN_TILE_K,
+                                      lo[t], hi[t], u->a[row[t] + r], u->o + (size_t)(row[t] + r) * row_o, 1);
         for (int d = 0; !careful && d < u->c->dim_v; d += ATTN_NR)
             for (int t = 0; t < tiles; ++t)
-                if (lo[t] < hi[t])
-                    ATTN_FN(_pv)(row[t + 1] - row[t], u->s + t * ATTN_MR * ATTN_TILE_K + lo[t],
-                                 u->v + (size_t)d * ATTN_TILE_K + (size_t)lo[t] * ATTN_NR, hi[t] - lo[t],
-                                 u->o + (size_t)row[t] * o_row + d, o_row, u->a + row[t]);
+                if (lo[t] < hi[t]) {
+                    const int from = lo[t] / ATTN_PAIRS, to = (hi[t] + ATTN_PAIRS - 1) / ATTN_PAIRS;
+                    ATTN_FN(_pv)(rows[t], u->s + t * row_s + from,
+                                 u->v + (size_t)d * ATTN_TILE_K + (size_t)from * ATTN_NR, to - from,
+                                 u->o + (size_t)row[t] * row_o + d, row_o, u->a + row[t]);
+                }
     }
 }
 
@@ -599,15 +235,16 @@ ATTN_NOINLINE void ATTN_FN(_tile_direct)(const ATTN_FN(_unit) *u, int k0, int n)
     if (first >= end)
         return;
     const int careful = !(full && !ATTN_FN(_has_mask)(u)) && !ATTN_FN(_v_finite)(u, first, end);
-    ATTN_FN(_dot)(u->rows, u->q, dim_pad, u->k_row + first, u->v_row + first, end - first, u->c->dim, u->s + first);
+    const int soon = u->soon_n >= ATTN_AHEAD;
+    ATTN_FN(_dot)(u->rows, u->q, dim_pad, u->k_row + first, soon ? u->k_soon : 0, end - first, u->c->dim, u->s + first);
     ATTN_FN(_rows_softmax)(u, 0, u->rows, k0, first, end, full, careful, u->s, u->seen, 0);
     if (careful)
         for (int r = 0; r < u->rows; ++r)
             ATTN_FN(_careful_row)(u, u->s + r * ATTN_TILE_K, u->seen + r * ATTN_TILE_K, first, end, u->a[r],
-                                  u->o + (size_t)r * o_row);
+                                  u->o + (size_t)r * o_row, 0);
     else
         ATTN_FN(_axpy)(u->rows, u->s + first, u->v_row + first, end - first, u->c->dim_v, u->o, o_row, u->a,
-                       u->soon_n == n ? u->k_soon + first : 0, u->c->dim);
+                       soon ? u->v_soon : 0);
 }
 
 /* ---- rows in and out ---------------------------------------------------------------------------- */
@@ -624,8 +261,14 @@ ATTN_NOINLINE void ATTN_FN(_gather_q)(const ATTN_FN(_unit) *u, int packed)
                               (u->base_q + i) * q->stride[1] + h * q->stride[2];
         if (r == ATTN_FN(_micro_row)(u, t + 1))
             ++t, start = r;
-        float *out = packed ? u->q + (size_t)t * ATTN_MR * dim + (r - start) : u->q + (size_t)r * dim_pad;
+        float *out = packed ? u->q + (size_t)t * ATTN_MR * u->c->steps + (r - start) : u->q + (size_t)r * dim_pad;
         const int step = packed ? ATTN_MR : 1;
+        if (ATTN_PAIRS == 2 && packed) {
+            const ATTN_KV_T *bits = (const ATTN_KV_T *)(const void *)row;
+            for (int d = 0; d < u->c->steps; ++d)
+                out[(size_t)d * ATTN_MR] = ATTN_FN(_pair)(q, bits, 2 * d, bits, 2 * d + 1, dim);
+            continue;
+        }
         if (ATTN_FN(_dims_adjoin)(q))
             for (int d = 0; d < dim; ++d)
                 out[(size_t)d * step] = ATTN_Q_SCALAR(row[d]) * scale;
@@ -638,7 +281,8 @@ ATTN_NOINLINE void ATTN_FN(_gather_q)(const ATTN_FN(_unit) *u, int packed)
 }
 
 /* Pointers to the K and V rows of keys k0 .. k0 + n.  0 if a page number is out of range. */
-ATTN_NOINLINE int ATTN_FN(_rows_of)(const ATTN_FN(_unit) *u, int k0, int n, const ATTN_KV_T **k_row, const ATTN_KV_T **v_row)
+ATTN_NOINLINE int ATTN_FN(_rows_of)(const ATTN_FN(_unit) *u, int k0, int n, const ATTN_KV_T **k_row,
+                                    const ATTN_KV_T **v_row)
 {
     const attn_params *p = u->c->p;
     const ATTN_KV_T *k = (const ATTN_KV_T *)p->k.data + u->g * p->k.stride[2];
@@ -759,8 +403,9 @@ ATTN_NOINLINE int ATTN_FN(_sequence)(ATTN_FN(_unit) *u)
 ATTN_NOINLINE void ATTN_FN(_rows_keys)(ATTN_FN(_unit) *u, int *lo, int *hi, int *sink)
 {
     const attn_params *p = u->c->p;
-    u->mask = attn__mask_make(u->len_q, u->len_k, ATTN_CAUSAL ? p->causal : 0, ATTN_WINDOW ? p->window : 0, p->window_left,
-                              p->window_right, ATTN_CHUNK ? p->chunk : 0, ATTN_SINK_TOKENS ? p->sink_tokens : 0);
+    u->mask = attn__mask_make(u->len_q, u->len_k, ATTN_CAUSAL ? p->causal : 0, ATTN_WINDOW ? p->window : 0,
+                              p->window_left, p->window_right, ATTN_CHUNK ? p->chunk : 0,
+                              ATTN_SINK_TOKENS ? p->sink_tokens : 0);
     *lo = u->len_k;
     *hi = *sink = 0;
     u->full_lo = 0;
@@ -857,7 +502,8 @@ ATTN_NOINLINE void ATTN_FN(_do_unit)(ATTN_FN(_call) *c, float *scratch, int64_t 
             ATTN_FN(_finish_row)(&u, u.row0 + r, u.o + (size_t)r * c->dim_v_pad, u.m[r], u.l[r]);
         return;
     }
-    const int64_t first = (int64_t)part * c->part_rows + ((int64_t)u.b * p->heads_k + u.g) * c->group * p->seq_q + u.row0;
+    const int64_t head = (int64_t)u.b * p->heads_k + u.g;
+    const int64_t first = part * c->part_rows + head * c->group * p->seq_q + u.row0;
     for (int r = 0; r < u.rows; ++r) {
         memcpy(c->part_o + (first + r) * c->dim_v, u.o + (size_t)r * c->dim_v_pad, sizeof(float) * (size_t)c->dim_v);
         c->part_m[first + r] = u.m[r];
@@ -884,10 +530,9 @@ ATTN_NOINLINE void ATTN_FN(_merge_row)(ATTN_FN(_call) *c, float *scratch, int64_
     memset(o, 0, sizeof(float) * (size_t)c->dim_v);
     for (int s = 0; s < c->parts; ++s) {
         const int64_t at = s * c->part_rows + number;
-        const float w = c->part_m[at] == -INFINITY && c->part_l[at] == 0.0f ? 0.0f
-                        : ATTN_V(exp2)(ATTN_V(set1)(c->part_m[at] - (m == -INFINITY ? 0.0f : m)))[0];
-        if (w == 0.0f)
+        if (c->part_l[at] == 0.0f) /* saw no key */
             continue;
+        const float w = ATTN_V(exp2)(ATTN_V(set1)(c->part_m[at] - (m == -INFINITY ? 0.0f : m)))[0];
         l += w * c->part_l[at];
         for (int d = 0; d < c->dim_v; ++d)
             o[d] += w * c->part_o[at * c->dim_v + d];
@@ -923,6 +568,7 @@ ATTN_NOINLINE void ATTN_FN(_plan)(const attn_params *p, ATTN_FN(_call) *c)
     c->p = p;
     c->dim = ATTN_HEAD_DIM ? ATTN_HEAD_DIM : p->head_dim;
     c->dim_v = ATTN_HEAD_DIM_V ? ATTN_HEAD_DIM_V : p->head_dim_v;
+    c->steps = (c->dim + ATTN_PAIRS - 1) / ATTN_PAIRS;
     c->dim_v_pad = (c->dim_v + ATTN_NR - 1) / ATTN_NR * ATTN_NR;
     c->group = ATTN_GQA ? ATTN_GQA : p->heads_q / p->heads_k;
     const int64_t rows = (int64_t)c->group * p->seq_q;
@@ -1039,26 +685,4 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
     return ATTN_OK;
 }
 
-#if ATTN_ARCH != ATTN_ARCH_CPU
-ATTN_TARGET_END_
-#endif
-#undef ATTN_V
-#undef ATTN_W
-#undef ATTN_MR
-#undef ATTN_NR
-#undef ATTN_SUB
-#undef ATTN_HEIGHTS
-#undef ATTN_FEW
-#undef ATTN_DOT_KEYS
-#undef ATTN_AXPY_VECS
-#undef ATTN_PARTS_UNITS
-#undef ATTN_PARTS_KEYS
-#undef ATTN_KV_T
-#undef ATTN_KV_LOAD
-#undef ATTN_KV_LOAD_N
-#undef ATTN_KV_SCALAR
-#undef ATTN_Q_T
-#undef ATTN_Q_SCALAR
-#undef ATTN_LOG2E
-#undef ATTN_LN2
-#undef ATTN_VEC_T
+#include <attn/template/vocabulary_end_cpu.h>

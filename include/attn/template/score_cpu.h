@@ -42,7 +42,8 @@ ATTN_INLINE int ATTN_FN(_has_score)(const ATTN_FN(_unit) *u)
 #endif
 /* The user's expressions, key by key.  q is the absolute position i + shift, k the key, b and h the sequence
  * and query head, `user` points to attn_params.user. */
-ATTN_NOINLINE void ATTN_FN(_user_scores)(const ATTN_FN(_unit) *u, int b, int h, int q, int k0, int first, int end, float *s)
+ATTN_NOINLINE void ATTN_FN(_user_scores)(const ATTN_FN(_unit) *u, int b, int h, int q, int k0, int first, int end,
+                                         float *s)
 {
     const ATTN_USER_T_ *user = (const ATTN_USER_T_ *)u->c->p->user;
     (void)user, (void)b, (void)h, (void)q;
@@ -62,7 +63,8 @@ ATTN_NOINLINE void ATTN_FN(_user_scores)(const ATTN_FN(_unit) *u, int b, int h, 
 
 /* Changes scores [a, b) of one row in place (a, b multiples of NR; [first, end) of them are keys that exist and that
  * some row sees) and answers the greatest. */
-ATTN_NOINLINE float ATTN_FN(_score_row)(const ATTN_FN(_unit) *u, int r, int k0, int a, int b, int first, int end, float *s)
+ATTN_NOINLINE float ATTN_FN(_score_row)(const ATTN_FN(_unit) *u, int r, int k0, int a, int b, int first, int end,
+                                        float *s)
 {
     const attn_params *p = u->c->p;
     const int row = u->row0 + r, i = row / u->c->group, h = u->g * u->c->group + row % u->c->group;
@@ -79,16 +81,17 @@ ATTN_NOINLINE float ATTN_FN(_score_row)(const ATTN_FN(_unit) *u, int r, int k0, 
             const ATTN_Q_T *own = (const ATTN_Q_T *)p->bias.data + at;
             if (p->bias.dtype == ATTN_F32)
                 for (int j = first; j < end; ++j)
-                    s[j] += f32[j] * unit;
+                    s[j] = f32[j] == -INFINITY ? -INFINITY : s[j] + f32[j] * unit;
             else
                 for (int j = first; j < end; ++j)
-                    s[j] += ATTN_Q_SCALAR(own[j]) * unit;
+                    s[j] = ATTN_Q_SCALAR(own[j]) == -INFINITY ? -INFINITY : s[j] + ATTN_Q_SCALAR(own[j]) * unit;
         }
         if (ATTN_ALIBI && p->alibi_slopes) {
             const float slope = p->alibi_slopes[u->b * p->alibi_stride + h] * unit;
             const float at = (float)(k0 - (i + u->mask.shift));
             for (int j = a; j < b; j += ATTN_W)
-                ATTN_V(store_f32)(s + j, ATTN_V(fma)(ATTN_V(iota)((float)j + at), ATTN_V(set1)(slope), ATTN_V(load_f32)(s + j)));
+                ATTN_V(store_f32)(s + j, ATTN_V(fma)(ATTN_V(iota)((float)j + at), ATTN_V(set1)(slope),
+                                                     ATTN_V(load_f32)(s + j)));
         }
 #if defined(ATTN_SCORE_MOD) || defined(ATTN_MASK)
         ATTN_FN(_user_scores)(u, u->b, h, (int)(i + u->mask.shift), k0, first, end, s);

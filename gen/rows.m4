@@ -1,0 +1,134 @@
+m4_divert(-1)
+// rows.m4 - the row language: checks each attn_row(...) and hands it to emit.m4.  docs/tables.md
+// describes it for those who write tables.  gen.sh runs:  m4 -P rows.m4 emit.m4 ROWS
+//
+// -P renames every builtin to m4_*, and every macro here is attn_* (or _* when private), so no word
+// of a table or of C text expands by accident.  Keep to $1 ... $9: POSIX knows no $10.
+m4_changequote([[, ]])
+m4_changecom([[//]])
+
+// ---- what columns may say: each list is the one place of its kind ---------------------------------
+
+m4_define([[attn_kernels]], [[[[forward]]]])
+m4_define([[attn_archs]],   [[[[cpu, avx2, avx512, avx512bf16, simt, sm80, sm90]]]])
+m4_define([[attn_dtypes]],  [[[[f32, f16, bf16]]]])
+
+// The flags, in the order of ATTN_FEATURES in param.h: that is their order in a row and in a name.
+m4_define([[attn_flags]],
+[[[[causal, window, chunk, sink_tokens, sink_logits, softcap, alibi, bias, bool_mask, varlen, paged]]]])
+
+// The pairs of kernel and arch that have a template, as in the ladder of instance.h.
+m4_define([[attn_templates]], [[[[forward cpu, forward avx2, forward avx512, forward avx512bf16]]]])
+
+// The archs that a C compiler builds; nvcc builds the others, and there TUNE may set these.
+m4_define([[attn_cpu_archs]], [[[[cpu, avx2, avx512, avx512bf16]]]])
+m4_define([[attn_tunes]],     [[[[stages, spill]]]])
+
+// ---- helpers --------------------------------------------------------------------------------------
+
+// attn_at(LINE): where the next row stands.  table.awk writes it.
+m4_define([[attn_at]], [[m4_define([[attn_line]], [[$1]])]])
+
+// attn_fail(TEXT): stop with file:line, as a compiler would.
+m4_define([[attn_fail]], [[m4_errprint(attn_file:attn_line[[: error: $1
+]])m4_m4exit(1)]])
+
+// attn_each(VAR, (A, B, C), BODY): BODY once for each of them, with VAR bound to it.
+m4_define([[attn_each]],
+[[m4_pushdef([[$1]])_each([[$1]], [[$3]], _items$2)m4_popdef([[$1]])]])
+m4_define([[_items]], [[$@]])
+m4_define([[_each]], [[m4_define([[$1]], [[$3]])$2[[]]m4_ifelse([[$#]], 3, [[]],
+[[_each([[$1]], [[$2]], m4_shift(m4_shift(m4_shift($@))))]])]])
+
+// attn_place(VALUE, LIST): where in LIST the VALUE stands, or -1.
+m4_define([[attn_place]], [[m4_index([[, $2,]], [[, $1,]])]])
+
+// attn_if(FLAG, YES, NO): has the row this flag?
+m4_define([[attn_if]], [[m4_ifdef([[_has_$1]], [[$2]], [[$3]])]])
+
+// attn_if_cpu(YES, NO): does a C compiler build the row?
+m4_define([[attn_if_cpu]], [[m4_ifelse(attn_place(attn_ARCH, attn_cpu_archs), -1, [[$2]], [[$1]])]])
+
+// _one_of(COLUMN, VALUE, LIST): refuses a VALUE that is not in LIST.
+m4_define([[_one_of]], [[m4_ifelse(attn_place([[$2]], [[$3]]), -1,
+[[attn_fail([[$1 is '$2', must be one of: $3]])]])]])
+
+// _number(COLUMN, VALUE, LEAST, MOST, STEP, ELSE): refuses all but a multiple of STEP in that range.
+m4_define([[_number]], [[m4_ifelse(_in_range([[$2]], $3, $4, $5), 1, [[]],
+[[attn_fail([[$1 is '$2', must be ]]m4_ifelse($5, 1, [[]], [[[[a multiple of $5, ]]]])[[$3 to $4$6]])]])]])
+m4_define([[_in_range]], [[m4_ifelse([[$1]], [[]], 0, m4_translit([[$1]], 0123456789), [[]],
+[[m4_eval(m4_len([[$1]]) < 9 && (m4_index([[$1]], 0) || $1 == 0 && m4_len([[$1]]) == 1) &&
+$1 >= $2 && $1 <= $3 && $1 % $4 == 0)]], 0)]])
+
+// ---- columns: each macro checks one and binds it --------------------------------------------------
+
+// _dtype(COLUMN, Q[, KV])
+m4_define([[_dtype]], [[_one_of(dtype, [[$2]], attn_dtypes)m4_dnl
+m4_define([[attn_DTYPE]], [[$2]])m4_define([[attn_KV_DTYPE]], [[$2]])m4_dnl
+m4_ifelse([[$#]], 2, [[]], [[$#]], 3, [[_one_of([[dtype of k and v]], [[$3]], attn_dtypes)m4_dnl
+m4_ifelse([[$2]], [[$3]], [[attn_fail([[dtype is '$1', must be '$2': k and v are as q]])]])m4_dnl
+m4_define([[attn_KV_DTYPE]], [[$3]])]], [[attn_fail([[dtype is '$1', must be Q or Q:KV]])]])]])
+
+// _head_dim(COLUMN, QK[, V])
+m4_define([[_head_dim]], [[m4_define([[attn_HEAD_DIM]], [[$2]])m4_define([[attn_HEAD_DIM_V]], [[$2]])m4_dnl
+m4_ifelse([[$1]], any, [[]],
+[[$#]], 2, [[_number(head_dim, [[$2]], 1, 1024, 1, [[, QK/V, or any]])]],
+[[$#]], 3, [[_number([[head_dim of q and k]], [[$2]], 1, 1024, 1)_number([[head_dim of v]], [[$3]], 1, 1024, 1)m4_dnl
+m4_ifelse([[$2]], [[$3]], [[attn_fail([[head_dim is '$1', must be '$2': that of v is the same]])]])m4_dnl
+m4_define([[attn_HEAD_DIM_V]], [[$3]])]],
+[[attn_fail([[head_dim is '$1', must be 1 to 1024, QK/V, or any]])]])]])
+
+m4_define([[_gqa]], [[m4_define([[attn_GQA]], [[$1]])m4_dnl
+m4_ifelse([[$1]], any, [[]], [[_number(gqa, [[$1]], 1, 1024, 1, [[, or any]])]])]])
+
+// _flags(COLUMN) sets _has_FLAG for each flag, and attn_SUFFIX to how they end a name.
+m4_define([[_flags]], [[m4_define([[_last]], -1)m4_define([[attn_SUFFIX]])m4_dnl
+attn_each([[_f]], (attn_flags), [[m4_undefine([[_has_]]_f)]])m4_dnl
+m4_ifelse([[$1]], none, [[]],
+[[$1]], all, [[attn_each([[_f]], (attn_flags), [[m4_define([[_has_]]_f)]])m4_define([[attn_SUFFIX]], _all)]],
+[[attn_each([[_f]], (m4_translit([[$1]], +, [[,]])), [[_flag([[$1]], _f)]])]])]])
+m4_define([[_flag]], [[m4_ifelse(attn_place([[$2]], attn_flags), -1,
+[[attn_fail([[flags is '$1': '$2' must be one of: ]]attn_flags[[; joined by +, or none, or all]])]])m4_dnl
+attn_if([[$2]], [[attn_fail([[flags is '$1': '$2' stands there twice]])]])m4_dnl
+m4_ifelse(m4_eval(attn_place([[$2]], attn_flags) < _last), 1,
+[[attn_fail([[flags is '$1': '$2' is out of order, which is: ]]attn_flags)]])m4_dnl
+m4_define([[_last]], attn_place([[$2]], attn_flags))m4_dnl
+m4_define([[_has_$2]])m4_define([[attn_SUFFIX]], attn_SUFFIX[[_$2]])]])
+
+// _tune(COLUMN) sets attn_TUNE to the #defines of its KEY=VALUE pairs.
+m4_define([[_tune]], [[m4_define([[attn_TUNE]])m4_ifelse([[$1]], none, [[]], [[m4_dnl
+attn_if_cpu([[attn_fail([[tune is '$1', must be none on arch ']]attn_ARCH')]])m4_dnl
+attn_each([[_t]], (m4_translit([[$1]], +, [[,]])), [[_key_value([[$1]], m4_translit(_t, =, [[,]]))]])]])]])
+m4_define([[_key_value]], [[m4_ifelse([[$#]], 3, [[]],
+[[attn_fail([[tune is '$1', must be none, or KEY=VALUE joined by +, KEY one of: ]]attn_tunes)]])m4_dnl
+_one_of([[tune key]], [[$2]], attn_tunes)_number([[tune $2]], [[$3]], 0, 65536, 1)m4_dnl
+m4_define([[attn_TUNE]], attn_TUNE[[attn_define([[$2]], $3)]])]])
+
+// _together: refuses what begin.h would refuse of columns that are each right.
+m4_define([[_together]], [[m4_ifelse(attn_ARCH, avx512bf16, [[m4_ifelse(attn_DTYPE attn_KV_DTYPE, bf16 bf16, [[]],
+[[attn_fail([[dtype is ]]attn_DTYPE:attn_KV_DTYPE[[, must be bf16 on arch avx512bf16]])]])]])m4_dnl
+m4_ifelse(attn_place(attn_KERNEL attn_ARCH, attn_templates), -1,
+[[attn_fail([[no template for kernel ']]attn_KERNEL[[' on arch ']]attn_ARCH[[', have: ]]attn_templates)]])m4_dnl
+attn_if(sink_tokens, [[attn_if(window, [[]], [[attn_if(chunk, [[]],
+[[attn_fail([[flags has 'sink_tokens', must have 'window' or 'chunk' too: else no key is hidden]])]])]])]])]])
+
+// attn_row(KERNEL, ARCH, DTYPE, HEAD_DIM, GQA, FLAGS, TILE_Q, TILE_K, TUNE)
+// checks the columns, binds them to attn_KERNEL ..., and their name (docs/naming.md) to attn_NAME,
+// refuses a name seen before, and calls attn_emit of emit.m4.
+m4_define([[attn_row]], [[m4_ifelse([[$#]], 9, [[]], [[attn_fail([[attn_row has $# columns, must have 9: ]]m4_dnl
+[[KERNEL, ARCH, DTYPE, HEAD_DIM, GQA, FLAGS, TILE_Q, TILE_K, TUNE]])]])m4_dnl
+_one_of(kernel, [[$1]], attn_kernels)m4_define([[attn_KERNEL]], [[$1]])m4_dnl
+_one_of(arch, [[$2]], attn_archs)m4_define([[attn_ARCH]], [[$2]])m4_dnl
+_dtype([[$3]], m4_translit([[$3]], :, [[,]]))m4_dnl
+_head_dim([[$4]], m4_translit([[$4]], /, [[,]]))m4_dnl
+_gqa([[$5]])_flags([[$6]])m4_dnl
+_number(tile_q, [[$7]], 8, 1024, 1)m4_define([[attn_TILE_Q]], [[$7]])m4_dnl
+attn_if_cpu([[_number(tile_k, [[$8]], 32, 1024, 32)]], [[_number(tile_k, [[$8]], 8, 1024, 8)]])m4_dnl
+m4_define([[attn_TILE_K]], [[$8]])_tune([[$9]])_together[[]]m4_dnl
+m4_define([[attn_NAME]], [[attn_$1_$2_]]attn_DTYPE[[]]m4_dnl
+m4_ifelse(attn_KV_DTYPE, attn_DTYPE, [[]], [[[[kv]]attn_KV_DTYPE]])[[_d]]attn_HEAD_DIM[[]]m4_dnl
+m4_ifelse(attn_HEAD_DIM_V, attn_HEAD_DIM, [[]], [[[[v]]attn_HEAD_DIM_V]])[[]]m4_dnl
+m4_ifelse(attn_GQA, any, [[]], [[[[_g]]attn_GQA]])[[_q$7k$8]]attn_SUFFIX)m4_dnl
+m4_ifdef([[_line_of_]]attn_NAME, [[attn_fail([[row makes ]]attn_NAME[[, as line ]]_line_of(attn_NAME)[[ does]])]])m4_dnl
+m4_define([[_line_of_]]attn_NAME, attn_line)attn_emit[[]]]])
+m4_define([[_line_of]], [[m4_indir([[_line_of_$1]])]])

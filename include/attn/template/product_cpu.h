@@ -1,0 +1,220 @@
+/* product_cpu.h - the two products of attention on a CPU: Q K and P V, from packed panels for many rows and from K
+ * and V as they lie for few.  Included by forward_cpu.h alone, which tells why there are two ways. */
+
+/* ---- register kernels --------------------------------------------------------------------------- */
+
+/* acc[mr][2] = A[mr][n] B[n][NR]; element (r, t) of A lies at a[t * step + r * row]. */
+ATTN_INLINE void ATTN_FN(_mul)(const int mr, const int step, const int row, const float *a, const float *b, int n,
+                               ATTN_VEC_T acc[ATTN_MR][2])
+{
+    ATTN_UNROLL for (int r = 0; r < mr; ++r)
+        acc[r][0] = acc[r][1] = ATTN_V(set1)(0.0f);
+    for (int t = 0; t < n; ++t) {
+        const ATTN_VEC_T b0 = ATTN_V(load_f32)(b), b1 = ATTN_V(load_f32)(b + ATTN_W);
+        ATTN_UNROLL for (int r = 0; r < mr; ++r) {
+            const ATTN_VEC_T x = ATTN_V(set1)(a[r * row]);
+            acc[r][0] = ATTN_MUL_ADD(x, b0, acc[r][0]);
+            acc[r][1] = ATTN_MUL_ADD(x, b1, acc[r][1]);
+        }
+        a += step;
+        b += ATTN_NR;
+    }
+}
+
+/* S = Q K for mr rows and one panel, over n steps; top[row][W] gathers the greatest scores. */
+ATTN_INLINE void ATTN_FN(_qk_regs)(const int mr, const float *q, const float *k, int n, float scale, float *s,
+                                   float *top)
+{
+    ATTN_VEC_T acc[ATTN_MR][2];
+    ATTN_FN(_mul)(mr, ATTN_MR, 1, q, k, n, acc);
+    ATTN_UNROLL for (int r = 0; r < mr; ++r) {
+        if (ATTN_PAIRS == 2) {
+            acc[r][0] *= ATTN_V(set1)(scale);
+            acc[r][1] *= ATTN_V(set1)(scale);
+        }
+        ATTN_V(store_f32)(s + r * ATTN_TILE_K, acc[r][0]);
+        ATTN_V(store_f32)(s + r * ATTN_TILE_K + ATTN_W, acc[r][1]);
+        float *t = top + r * ATTN_W;
+        ATTN_V(store_f32)(t, ATTN_V(max)(ATTN_V(max)(acc[r][0], acc[r][1]), ATTN_V(load_f32)(t)));
+    }
+}
+
+/* O = O * alpha + P V for mr rows, n steps of keys and one panel of columns. */
+ATTN_INLINE void ATTN_FN(_pv_regs)(const int mr, const float *s, const float *v, int n, float *o, int o_row,
+                                   const float *alpha)
+{
+    ATTN_VEC_T acc[ATTN_MR][2];
+    ATTN_FN(_mul)(mr, 1, ATTN_TILE_K, s, v, n, acc);
+    ATTN_UNROLL for (int r = 0; r < mr; ++r) {
+        const ATTN_VEC_T x = ATTN_V(set1)(alpha[r]);
+        ATTN_V(store_f32)(o, ATTN_V(fma)(ATTN_V(load_f32)(o), x, acc[r][0]));
+        ATTN_V(store_f32)(o + ATTN_W, ATTN_V(fma)(ATTN_V(load_f32)(o + ATTN_W), x, acc[r][1]));
+        o += o_row;
+    }
+}
+
+/* Any number of rows up to MR. */
+ATTN_NOINLINE void ATTN_FN(_qk)(int rows, const float *q, const float *k, int n, float scale, float *s, float *top)
+{
+    switch (rows) {
+#define ATTN_CASE_(mr) case mr: ATTN_FN(_qk_regs)(mr, q, k, n, scale, s, top); break;
+        ATTN_HEIGHTS(ATTN_CASE_)
+#undef ATTN_CASE_
+    }
+}
+
+ATTN_NOINLINE void ATTN_FN(_pv)(int rows, const float *s, const float *v, int n, float *o, int o_row,
+                                const float *alpha)
+{
+    switch (rows) {
+#define ATTN_CASE_(mr) case mr: ATTN_FN(_pv_regs)(mr, s, v, n, o, o_row, alpha); break;
+        ATTN_HEIGHTS(ATTN_CASE_)
+#undef ATTN_CASE_
+    }
+}
+
+/* Asks for the next rows of K and V of the coming tile, to be in L2 when they are packed. */
+ATTN_INLINE void ATTN_FN(_prefetch)(ATTN_FN(_unit) *u, int rows)
+{
+    const int line = 64 / (int)sizeof(ATTN_KV_T), end = u->soon + rows < u->soon_n ? u->soon + rows : u->soon_n;
+    for (; u->soon < end; ++u->soon) {
+        for (int d = 0; d < u->c->dim; d += line)
+            __builtin_prefetch(u->k_soon[u->soon] + d, 0, 2);
+        for (int d = 0; d < u->c->dim_v; d += line)
+            __builtin_prefetch(u->v_soon[u->soon] + d, 0, 2);
+    }
+}
+
+/* ---- few rows: K and V as they lie -------------------------------------------------------------- */
+
+/* mr x nk scores, Q rows q_row apart, keys by their pointers.  Each line that is read asks for the same line of the
+ * row in ahead, so that the memory is never idle and never asked for a burst. */
+ATTN_INLINE void ATTN_FN(_dot_regs)(const int mr, const int nk, const float *q, int q_row, const ATTN_KV_T *const *k,
+                                    int dim, float *s, const ATTN_KV_T *const *ahead)
+{
+    const int line = 64 / (int)sizeof(ATTN_KV_T);
+    ATTN_VEC_T acc[4][8];
+    ATTN_UNROLL for (int r = 0; r < mr; ++r)
+        ATTN_UNROLL for (int j = 0; j < nk; ++j)
+            acc[r][j] = ATTN_V(set1)(0.0f);
+    int d = 0;
+    for (; d + ATTN_W <= dim; d += ATTN_W)
+        ATTN_UNROLL for (int j = 0; j < nk; ++j) {
+            if (ahead && d % line == 0)
+                __builtin_prefetch(ahead[j] + d, 0, 3);
+            const ATTN_VEC_T x = ATTN_KV_LOAD(k[j] + d);
+            ATTN_UNROLL for (int r = 0; r < mr; ++r)
+                acc[r][j] = ATTN_V(fma)(ATTN_V(load_f32)(q + r * q_row + d), x, acc[r][j]);
+        }
+    if (d < dim)
+        ATTN_UNROLL for (int j = 0; j < nk; ++j) {
+            const ATTN_VEC_T x = ATTN_KV_LOAD_N(k[j] + d, dim - d);
+            ATTN_UNROLL for (int r = 0; r < mr; ++r) /* Q is padded with zeros */
+                acc[r][j] = ATTN_V(fma)(ATTN_V(load_f32)(q + r * q_row + d), x, acc[r][j]);
+        }
+    ATTN_UNROLL for (int j = 0; j < nk; ++j) {
+        if (mr == 4) {
+            float t[4];
+            ATTN_V(sum4)(acc[0][j], acc[1][j], acc[2][j], acc[3][j], t);
+            ATTN_UNROLL for (int r = 0; r < 4; ++r)
+                s[r * ATTN_TILE_K + j] = t[r];
+        } else {
+            ATTN_UNROLL for (int r = 0; r < mr; ++r)
+                s[r * ATTN_TILE_K + j] = ATTN_V(sum)(acc[r][j]);
+        }
+    }
+}
+
+ATTN_INLINE void ATTN_FN(_dot_rows)(const int mr, const float *q, int q_row, const ATTN_KV_T *const *k,
+                                    const ATTN_KV_T *const *soon, int n, int dim, float *s)
+{
+    const int nk = ATTN_DOT_KEYS(mr);
+    int j = 0;
+    for (; j + nk <= n; j += nk) {
+        const ATTN_KV_T *ahead[8];
+        if (soon)
+            ATTN_UNROLL for (int t = 0; t < nk; ++t)
+                ahead[t] = j + t + ATTN_AHEAD < n ? k[j + t + ATTN_AHEAD] : soon[j + t + ATTN_AHEAD - n];
+        if (soon)
+            ATTN_FN(_dot_regs)(mr, nk, q, q_row, k + j, dim, s + j, ahead);
+        else
+            ATTN_FN(_dot_regs)(mr, nk, q, q_row, k + j, dim, s + j, 0);
+    }
+    for (; j < n; ++j)
+        ATTN_FN(_dot_regs)(mr, 1, q, q_row, k + j, dim, s + j, 0);
+}
+
+/* S[rows][n] = Q K.  soon: K rows of the next tile, or NULL. */
+ATTN_NOINLINE void ATTN_FN(_dot)(int rows, const float *q, int q_row, const ATTN_KV_T *const *k,
+                                 const ATTN_KV_T *const *soon, int n, int dim, float *s)
+{
+    for (; rows >= 4; rows -= 4, q += 4 * (size_t)q_row, s += 4 * ATTN_TILE_K, soon = 0)
+        ATTN_FN(_dot_rows)(4, q, q_row, k, soon, n, dim, s);
+    if (rows == 3)
+        ATTN_FN(_dot_rows)(3, q, q_row, k, soon, n, dim, s);
+    else if (rows == 2)
+        ATTN_FN(_dot_rows)(2, q, q_row, k, soon, n, dim, s);
+    else if (rows == 1)
+        ATTN_FN(_dot_rows)(1, q, q_row, k, soon, n, dim, s);
+}
+
+/* O = O * alpha + P V for mr rows and nv vectors of columns from d; the last vector has `last` elements. */
+ATTN_INLINE void ATTN_FN(_axpy_regs)(const int mr, const int nv, const int tail, const float *s,
+                                     const ATTN_KV_T *const *v, int n, int d, int last, float *o, int o_row,
+                                     const float *alpha, const ATTN_KV_T *const *soon)
+{
+    const int line = 64 / (int)sizeof(ATTN_KV_T);
+    ATTN_VEC_T acc[4][4];
+    ATTN_UNROLL for (int r = 0; r < mr; ++r)
+        ATTN_UNROLL for (int c = 0; c < nv; ++c)
+            acc[r][c] = ATTN_V(set1)(0.0f);
+    for (int j = 0; j < n; ++j) {
+        if (soon) {
+            const ATTN_KV_T *x = (j + ATTN_AHEAD < n ? v[j + ATTN_AHEAD] : soon[j + ATTN_AHEAD - n]) + d;
+            ATTN_UNROLL for (int t = 0; t < nv * ATTN_W; t += line)
+                __builtin_prefetch(x + t, 0, 3);
+        }
+        ATTN_VEC_T x[4];
+        ATTN_UNROLL for (int c = 0; c < nv; ++c)
+            x[c] = tail ? ATTN_KV_LOAD_N(v[j] + d, last) : ATTN_KV_LOAD(v[j] + d + c * ATTN_W);
+        ATTN_UNROLL for (int r = 0; r < mr; ++r) {
+            const ATTN_VEC_T w = ATTN_V(set1)(s[r * ATTN_TILE_K + j]);
+            ATTN_UNROLL for (int c = 0; c < nv; ++c)
+                acc[r][c] = ATTN_V(fma)(w, x[c], acc[r][c]);
+        }
+    }
+    ATTN_UNROLL for (int r = 0; r < mr; ++r) {
+        const ATTN_VEC_T a = ATTN_V(set1)(alpha[r]);
+        ATTN_UNROLL for (int c = 0; c < nv; ++c) {
+            float *t = o + r * (size_t)o_row + d + c * ATTN_W;
+            ATTN_V(store_f32)(t, ATTN_V(fma)(ATTN_V(load_f32)(t), a, acc[r][c]));
+        }
+    }
+}
+
+ATTN_INLINE void ATTN_FN(_axpy_rows)(const int mr, const float *s, const ATTN_KV_T *const *v, int n, int dim, float *o,
+                                     int o_row, const float *alpha, const ATTN_KV_T *const *soon)
+{
+    const int nv = ATTN_AXPY_VECS(mr);
+    int d = 0;
+    for (; d + nv * ATTN_W <= dim; d += nv * ATTN_W)
+        ATTN_FN(_axpy_regs)(mr, nv, 0, s, v, n, d, 0, o, o_row, alpha, soon);
+    for (; d + ATTN_W <= dim; d += ATTN_W)
+        ATTN_FN(_axpy_regs)(mr, 1, 0, s, v, n, d, 0, o, o_row, alpha, soon);
+    if (d < dim)
+        ATTN_FN(_axpy_regs)(mr, 1, 1, s, v, n, d, dim - d, o, o_row, alpha, soon);
+}
+
+ATTN_NOINLINE void ATTN_FN(_axpy)(int rows, const float *s, const ATTN_KV_T *const *v, int n, int dim, float *o,
+                                  int o_row, const float *alpha, const ATTN_KV_T *const *soon)
+{
+    for (; rows >= 4; rows -= 4, s += 4 * ATTN_TILE_K, o += 4 * (size_t)o_row, alpha += 4, soon = 0)
+        ATTN_FN(_axpy_rows)(4, s, v, n, dim, o, o_row, alpha, soon);
+    if (rows == 3)
+        ATTN_FN(_axpy_rows)(3, s, v, n, dim, o, o_row, alpha, soon);
+    else if (rows == 2)
+        ATTN_FN(_axpy_rows)(2, s, v, n, dim, o, o_row, alpha, soon);
+    else if (rows == 1)
+        ATTN_FN(_axpy_rows)(1, s, v, n, dim, o, o_row, alpha, soon);
+}
+

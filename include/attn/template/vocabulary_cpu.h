@@ -1,0 +1,90 @@
+/* vocabulary_cpu.h - the instruction set and the types of one CPU instance, as names that its template uses.
+ *
+ * Included by forward_cpu.h first of all; vocabulary_end_cpu.h undoes it. */
+
+#if ATTN_ARCH == ATTN_ARCH_AVX512 || ATTN_ARCH == ATTN_ARCH_AVX512BF16
+#include <attn/device/vec_avx512.h>
+#define ATTN_V(op) ATTN_CAT(attn__avx512_, op)
+#define ATTN_W   16
+#define ATTN_MR  12 /* 24 accumulators + 2 of B + 1 of A: of 32 registers */
+#define ATTN_FEW 8
+#define ATTN_DOT_KEYS(rows)  ((rows) == 1 ? 8 : (rows) == 4 ? 6 : 8)
+#define ATTN_AXPY_VECS(rows) 4
+#if ATTN_ARCH == ATTN_ARCH_AVX512BF16
+#include <attn/device/vec_avx512bf16.h>
+ATTN_TARGET_BEGIN_AVX512BF16
+#else
+ATTN_TARGET_BEGIN_AVX512
+#endif
+#elif ATTN_ARCH == ATTN_ARCH_AVX2
+#include <attn/device/vec_avx2.h>
+#define ATTN_V(op) ATTN_CAT(attn__avx2_, op)
+#define ATTN_W   8
+#define ATTN_MR  6 /* 12 accumulators + 2 of B + 1 of A: of 16 registers */
+#define ATTN_FEW 16
+#define ATTN_DOT_KEYS(rows)  ((rows) == 1 ? 8 : (rows) == 2 ? 6 : (rows) == 3 ? 4 : 3)
+#define ATTN_AXPY_VECS(rows) ((rows) == 4 ? 2 : 4)
+ATTN_TARGET_BEGIN_AVX2
+#else
+#include <attn/device/vec_cpu.h>
+#define ATTN_V(op) ATTN_CAT(attn__cpu_, op)
+#define ATTN_W   4
+#define ATTN_MR  6
+#define ATTN_FEW 8
+#define ATTN_DOT_KEYS(rows)  ((rows) == 1 ? 4 : (rows) == 2 ? 4 : 2)
+#define ATTN_AXPY_VECS(rows) 2
+#endif
+/* With products of bf16 pairs, the packed operands are 32-bit pairs along the summed dimension: the same panels and
+ * register kernel in half the steps.  Q is then packed as it is, S scaled when it is stored, P rounded to bf16. */
+#if ATTN_ARCH == ATTN_ARCH_AVX512BF16
+#define ATTN_PAIRS 2
+#define ATTN_MUL_ADD(a, b, acc) attn__avx512bf16_dot2(a, b, acc)
+#define ATTN_NARROW2(lo, hi)    attn__avx512bf16_narrow2(lo, hi)
+#define ATTN_ZIP(a, b, n)       attn__avx512bf16_zip(a, b, n)
+#else
+#define ATTN_PAIRS 1
+#define ATTN_MUL_ADD(a, b, acc) ATTN_V(fma)(a, b, acc)
+#define ATTN_NARROW2(lo, hi)    (lo) /* never reached */
+#define ATTN_ZIP(a, b, n)       ATTN_V(set1)(0.0f)
+#endif
+#define ATTN_NR   (2 * ATTN_W)
+#define ATTN_SUB   4  /* micro tiles whose scores stay in L1 together */
+#define ATTN_AHEAD 48 /* rows of K or V that are prefetched ahead when they are read in place */
+#if ATTN_MR == 12
+#define ATTN_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#else
+#define ATTN_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#endif
+#define ATTN_PARTS_UNITS 64   /* cut keys into parts until there are this many units ... */
+#define ATTN_PARTS_KEYS  1024 /* ... of at least this many keys (batch-invariant: of twice this many) */
+
+#if ATTN_KV_DTYPE == ATTN_F32
+#define ATTN_KV_T            float
+#define ATTN_KV_LOAD(p)      ATTN_V(load_f32)(p)
+#define ATTN_KV_LOAD_N(p, n) ATTN_V(load_f32_n)(p, n)
+#define ATTN_KV_SCALAR(x)    (x)
+#elif ATTN_KV_DTYPE == ATTN_F16
+#define ATTN_KV_T            uint16_t
+#define ATTN_KV_LOAD(p)      ATTN_V(load_f16)(p)
+#define ATTN_KV_LOAD_N(p, n) ATTN_V(load_f16_n)(p, n)
+#define ATTN_KV_SCALAR(x)    attn__f16_to_f32(x)
+#else
+#define ATTN_KV_T            uint16_t
+#define ATTN_KV_LOAD(p)      ATTN_V(load_bf16)(p)
+#define ATTN_KV_LOAD_N(p, n) ATTN_V(load_bf16_n)(p, n)
+#define ATTN_KV_SCALAR(x)    attn__bf16_to_f32(x)
+#endif
+#if ATTN_DTYPE == ATTN_F32
+#define ATTN_Q_T         float
+#define ATTN_Q_SCALAR(x) (x)
+#elif ATTN_DTYPE == ATTN_F16
+#define ATTN_Q_T         uint16_t
+#define ATTN_Q_SCALAR(x) attn__f16_to_f32(x)
+#else
+#define ATTN_Q_T         uint16_t
+#define ATTN_Q_SCALAR(x) attn__bf16_to_f32(x)
+#endif
+#define ATTN_LOG2E 1.44269504088896340736f
+#define ATTN_LN2   0.69314718055994530942f
+#define ATTN_VEC_T ATTN_V(vec)
+

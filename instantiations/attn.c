@@ -1,0 +1,57 @@
+/* attn.c - the archive: its one list of instances, and the functions of attn.h over that list.
+ *
+ * <instances.def> and not "instances.def": quotes would look beside this file before the include path, and a trimmed
+ * build has its own. */
+#include <attn/run.h>
+
+#define ATTN_INSTANCE(name) extern const attn_instance name;
+#include <instances.def>
+
+static const attn_instance *const list[] = {
+#define ATTN_INSTANCE(name) &name,
+#include <instances.def>
+};
+enum { COUNT = sizeof list / sizeof list[0] };
+
+const attn_instance *const *attn_instances(size_t *n)
+{
+    if (n)
+        *n = COUNT;
+    return list;
+}
+
+attn_status attn_query(const attn_params *p, attn_info *info)
+{
+    return attn_list_query(list, COUNT, p, info);
+}
+
+attn_status attn_explain(const attn_params *p, char *buf, size_t len)
+{
+    return attn_list_explain(list, COUNT, p, buf, len);
+}
+
+attn_status attn_forward(const attn_params *p, void *workspace, size_t workspace_bytes, void *stream)
+{
+    return attn_list_forward(list, COUNT, p, workspace, workspace_bytes, stream);
+}
+
+attn_status attn_merge(const attn_merge_params *p, void *stream)
+{
+    (void)stream;
+    return attn_run_merge(p);
+}
+
+attn_status attn_alibi_slopes(float *slopes, int32_t heads, int32_t family)
+{
+    return attn_run_alibi_slopes(slopes, heads, family);
+}
+
+const char *attn_status_name(attn_status status)
+{
+    return attn_run_status_name(status);
+}
+
+const char *attn_version(void)
+{
+    return ATTN_STR(ATTN_VERSION_MAJOR) "." ATTN_STR(ATTN_VERSION_MINOR) "." ATTN_STR(ATTN_VERSION_PATCH);
+}

@@ -1,0 +1,106 @@
+/* header_instances.c - instances of header_instances.h, one parameter block each. */
+#include "header_instances.h"
+
+/* Nothing but attention, in tiles as small as they may be. */
+#define ATTN_NAME     mini_f32
+#define ATTN_KERNEL   ATTN_KERNEL_FORWARD
+#define ATTN_ARCH     ATTN_ARCH_CPU
+#define ATTN_DTYPE    ATTN_F32
+#define ATTN_HEAD_DIM 0
+#define ATTN_TILE_Q   8
+#define ATTN_TILE_K   32
+#include <attn/attn.h>
+
+/* A row as a model's table has it: fixed dims, fixed ratio, causal. */
+#define ATTN_NAME     mini_f16_d64_g3
+#define ATTN_KERNEL   ATTN_KERNEL_FORWARD
+#define ATTN_ARCH     ATTN_ARCH_AVX2
+#define ATTN_DTYPE    ATTN_F16
+#define ATTN_HEAD_DIM 64
+#define ATTN_GQA      3
+#define ATTN_CAUSAL   1
+#define ATTN_TILE_Q   24
+#define ATTN_TILE_K   32
+#include <attn/attn.h>
+
+/* Two head dims, and a window without causality. */
+#define ATTN_NAME       mini_bf16_d192v128
+#define ATTN_KERNEL     ATTN_KERNEL_FORWARD
+#define ATTN_ARCH       ATTN_ARCH_AVX512
+#define ATTN_DTYPE      ATTN_BF16
+#define ATTN_HEAD_DIM   192
+#define ATTN_HEAD_DIM_V 128
+#define ATTN_WINDOW     1
+#define ATTN_SINK_TOKENS 1
+#define ATTN_PAGED      1
+#define ATTN_TILE_Q     16
+#define ATTN_TILE_K     32
+#include <attn/attn.h>
+
+/* A cache narrower than the queries. */
+#define ATTN_NAME     mini_f32kvf16
+#define ATTN_KERNEL   ATTN_KERNEL_FORWARD
+#define ATTN_ARCH     ATTN_ARCH_CPU
+#define ATTN_DTYPE    ATTN_F32
+#define ATTN_KV_DTYPE ATTN_F16
+#define ATTN_HEAD_DIM 0
+#define ATTN_CAUSAL   1
+#define ATTN_CHUNK    1
+#define ATTN_ALIBI    1
+#define ATTN_BIAS     1
+#define ATTN_VARLEN   1
+#define ATTN_TILE_Q   13
+#define ATTN_TILE_K   64
+#include <attn/attn.h>
+
+/* User macros; q is the absolute position of the query, k the key. */
+typedef struct mini_user {
+    float slope;
+    int period;
+} mini_user;
+
+#define ATTN_NAME      mini_f32_user
+#define ATTN_KERNEL    ATTN_KERNEL_FORWARD
+#define ATTN_ARCH      ATTN_ARCH_AVX2
+#define ATTN_DTYPE     ATTN_F32
+#define ATTN_HEAD_DIM  0
+#define ATTN_CAUSAL    1
+#define ATTN_SOFTCAP   1
+#define ATTN_ALIBI     1
+#define ATTN_BOOL_MASK 1
+#define ATTN_TILE_Q    16
+#define ATTN_TILE_K    32
+#define ATTN_USER      mini_user
+#define ATTN_SCORE_MOD(s, b, h, q, k) ((s) * 0.75f + user->slope * (float)((h) + (b)) - 0.01f * (float)((q) - (k)))
+#define ATTN_MASK(b, h, q, k) (((k) + (h)) % user->period != 1 && (q) - (k) != 7)
+#include <attn/attn.h>
+
+const attn_instance *const *header_instances(size_t *n)
+{
+    static const attn_instance *const all[] = {&mini_f32, &mini_f16_d64_g3, &mini_bf16_d192v128, &mini_f32kvf16,
+                                               &mini_f32_user};
+    *n = sizeof all / sizeof *all;
+    return all;
+}
+
+static double user_score(const void *data, const oracle_place *at, double s)
+{
+    const mini_user *user = data;
+    int64_t q = at->i + at->seq_k - at->seq_q;
+    return s * 0.75 + (double)user->slope * (double)(at->head + at->batch) - (double)0.01f * (double)(q - at->j);
+}
+
+static int user_visible(const void *data, const oracle_place *at)
+{
+    const mini_user *user = data;
+    int64_t q = at->i + at->seq_k - at->seq_q;
+    return (at->j + at->head) % user->period != 1 && q - at->j != 7;
+}
+
+const oracle_hooks *header_instance_hooks(const attn_instance *instance, const void **user)
+{
+    static const oracle_hooks hooks = {user_score, user_visible};
+    static const mini_user data = {0.125f, 5};
+    *user = instance == &mini_f32_user ? &data : NULL;
+    return *user ? &hooks : NULL;
+}

@@ -1,0 +1,63 @@
+#!/bin/sh
+# test_macros.sh - an instance leaves the macros of a file as it found them.
+#
+# Headers that an instance includes define their guards and their vocabulary once; these are included before the
+# first list is taken, so whatever still differs after the instance was left behind by it.
+. "$(dirname "$0")/check.sh"
+cd "$tmp" || exit 1
+
+# All optional parameters, and user macros: each must be gone at the end.
+params=$(sed -n 's/^#undef \(ATTN_[A-Z0-9_]*\)$/\1/p' "$root/include/attn/template/end.h")
+flags=$(sed -n 's/.*"attn: \(ATTN_[A-Z_]*\) must be 0 or 1".*/\1/p' "$root/include/attn/template/begin.h")
+
+# instance ARCH DTYPE KV_DTYPE HEAD_DIM: a block with everything defined.
+instance() {
+    echo "#define ATTN_NAME x"
+    echo "#define ATTN_KERNEL ATTN_KERNEL_FORWARD"
+    echo "#define ATTN_ARCH ATTN_ARCH_$1"
+    echo "#define ATTN_DTYPE ATTN_$2"
+    echo "#define ATTN_KV_DTYPE ATTN_$3"
+    echo "#define ATTN_HEAD_DIM $4"
+    echo "#define ATTN_HEAD_DIM_V $4"
+    echo "#define ATTN_GQA 4"
+    echo "#define ATTN_TILE_Q 64"
+    echo "#define ATTN_TILE_K 64"
+    echo "#define ATTN_EXPORT 1"
+    echo "#define ATTN_USER int"
+    echo "#define ATTN_SCORE_MOD(s, b, h, q, k) (s)"
+    echo "#define ATTN_MASK(b, h, q, k) 1"
+    for flag in $flags; do echo "#define $flag 1"; done
+}
+
+for types in 'CPU F32 F16' 'AVX2 F16 F32' 'AVX512 F32 F16' 'AVX512BF16 BF16 BF16'; do
+    arch=${types%% *}
+    for head_dim in 0 64; do
+        # shellcheck disable=SC2086
+        instance $types $head_dim >block.h
+        { echo '#include <attn/attn.h>'; cat block.h; echo '#include <attn/attn.h>'; } >first.c
+        # shellcheck disable=SC2086
+        $CC -std=gnu11 -H -E -I"$root/include" first.c 2>list >/dev/null || fail "$arch: does not compile"
+        sed -n 's/^\.\.* //p' list | grep -v '/attn/template/\|/attn/instance\.h\|/attn/device/vec_math\.h' |
+            awk '!seen[$0]++' | sed 's/.*/#include "&"/' | grep -v '/bits/\|/sys/\|/gnu/\|intrin\.h"' >included.h
+        grep -q 'device' included.h || fail "$arch: no device header seen"
+        { echo '#include <attn/attn.h>'; cat included.h; } >before.c
+        { cat before.c block.h; echo '#include <attn/attn.h>'; } >after.c
+        for f in before after; do
+            # shellcheck disable=SC2086
+            $CC -std=gnu11 -dM -E -I"$root/include" $f.c | sort >$f.txt
+        done
+        same "macros after an instance, $arch, head dim $head_dim" before.txt after.txt
+    done
+done
+
+# The parameters that begin.h knows are those that end.h undefines.
+for param in $(grep -o 'ATTN_[A-Z0-9_]*' first.c block.h | sed 's/.*://' | sort -u); do
+    case $param in ATTN_KERNEL_* | ATTN_ARCH_* | ATTN_F32 | ATTN_F16 | ATTN_BF16) continue ;; esac
+    if printf '%s\n' "$params" | grep -qx "$param"; then pass; else fail "end.h does not undefine $param"; fi
+done
+for param in $(sed -n 's/^#\(ifndef\|ifdef\|define\) \(ATTN_[A-Z0-9_]*\).*/\2/p' "$root/include/attn/template/begin.h" |
+    sort -u); do
+    [ "$param" != ATTN_STAGES ] || continue # refused, never defined
+    if printf '%s\n' "$params" | grep -qx "$param"; then pass; else fail "end.h does not undefine $param"; fi
+done
+finish

@@ -1,0 +1,104 @@
+#!/bin/sh
+# test_params.sh - every #error in include/ is provoked, and is the text that was meant.
+#
+# The list of texts is taken from the headers, so an #error without a row here is a failure.
+. "$(dirname "$0")/check.sh"
+cd "$tmp" || exit 1
+
+# A good block; a row changes it: NAME=VALUE defines, -NAME leaves out, +OPTION is for the compiler.
+good='ATTN_NAME=x ATTN_KERNEL=ATTN_KERNEL_FORWARD ATTN_ARCH=ATTN_ARCH_CPU ATTN_DTYPE=ATTN_F32 ATTN_HEAD_DIM=64'
+
+# block CHANGE...: the file of that block; options for the compiler in $options.
+block() {
+    options=
+    echo '#include <attn/attn.h>'
+    for item in $good "$@"; do
+        case $item in
+        +*) options="$options ${item#+}" ;;
+        -*) echo "#undef ${item#-}" ;;
+        *) printf '#undef %s\n#define %s %s\n' "${item%%=*}" "${item%%=*}" "${item#*=}" ;;
+        esac
+    done
+    echo '#include <attn/instance.h>'
+}
+
+# provokes TEXT CHANGE...: the block so changed gives an #error that has TEXT.
+provokes() {
+    text=$1
+    shift
+    block "$@" >row.c
+    # shellcheck disable=SC2086
+    if $CC -std=gnu11 -E $options -I"$root/include" row.c >row.i 2>row.log; then
+        fail "$*: accepted, must say '$text'"
+    elif grep -F -e "$text" row.log >found; then
+        pass
+        sed -n 's/.*#error "\(attn: .*\)".*/\1/p' found >>provoked
+        sed -n 's/.*error: "\(attn: .*\)"$/\1/p' found >>provoked
+    else
+        fail "$*: must say '$text', says"
+        grep 'error' row.log
+    fi
+}
+
+: >provoked
+block >row.c
+# shellcheck disable=SC2086
+runs "the good block" $CC -std=gnu11 -fsyntax-only -I"$root/include" row.c
+
+while IFS='|' read -r text changes; do
+    # shellcheck disable=SC2086
+    [ -z "$text" ] || provokes "$text" $changes
+done <<'ROWS'
+define ATTN_NAME,|-ATTN_NAME
+define ATTN_KERNEL (|-ATTN_KERNEL
+ATTN_KERNEL must be|ATTN_KERNEL=2
+ATTN_KERNEL must be|ATTN_KERNEL=ATTN_KERNEL_FORWRAD
+define ATTN_ARCH (|-ATTN_ARCH
+ATTN_ARCH must be|ATTN_ARCH=0
+ATTN_ARCH must be|ATTN_ARCH=ATTN_ARCH_SIMT
+ATTN_ARCH must be|ATTN_ARCH=ATTN_ARCH_AXV2
+no template for this ATTN_KERNEL on this ATTN_ARCH|ATTN_ARCH=ATTN_ARCH_SM90
+define ATTN_DTYPE (|-ATTN_DTYPE
+ATTN_DTYPE must be|ATTN_DTYPE=ATTN_E4M3
+ATTN_DTYPE must be|ATTN_DTYPE=ATTN_BF61
+define ATTN_HEAD_DIM (|-ATTN_HEAD_DIM
+ATTN_HEAD_DIM must be|ATTN_HEAD_DIM=1025
+ATTN_HEAD_DIM must be|ATTN_HEAD_DIM=(-1)
+ATTN_KV_DTYPE must be|ATTN_KV_DTYPE=ATTN_INT8
+ATTN_KV_DTYPE must be|ATTN_KV_DTYPE=0
+ATTN_ARCH_AVX512BF16 serves|ATTN_ARCH=ATTN_ARCH_AVX512BF16
+ATTN_HEAD_DIM_V must be|ATTN_HEAD_DIM_V=1025
+ATTN_HEAD_DIM_V must be|ATTN_HEAD_DIM_V=(-1)
+ATTN_HEAD_DIM_V must be|ATTN_HEAD_DIM_V=0
+ATTN_HEAD_DIM_V must be|ATTN_HEAD_DIM=0 ATTN_HEAD_DIM_V=64
+ATTN_GQA must be|ATTN_GQA=-1
+ATTN_GQA must be|ATTN_GQA=1025
+ATTN_SINK_TOKENS needs ATTN_WINDOW|ATTN_SINK_TOKENS=1
+ATTN_TILE_Q must be|ATTN_TILE_Q=7
+ATTN_TILE_Q must be|ATTN_TILE_Q=1025
+ATTN_TILE_K must be|ATTN_TILE_K=0
+ATTN_TILE_K must be|ATTN_TILE_K=48
+ATTN_TILE_K must be|ATTN_TILE_K=1056
+ATTN_STAGES has no meaning|ATTN_STAGES=2
+need a compiler with GNU vectors|-ATTN_NAME +-include +attn/device/target.h +-U__GNUC__
+attn/attn.cuh needs nvcc|-ATTN_NAME +-include +attn/attn.cuh
+ROWS
+
+# Flags are alike, so their rows are made from the list in param.h.
+flags=$(sed -n 's/.*"attn: \(ATTN_[A-Z_]*\) must be 0 or 1".*/\1/p' "$root/include/attn/template/begin.h")
+for flag in $flags; do
+    provokes "$flag must be 0 or 1" "$flag=2"
+    provokes "$flag must be 0 or 1" "$flag=-1"
+done
+
+# Nothing in the headers is left unprovoked, and each text names what it is about.
+grep -rh '^ *# *error' "$root/include" | sed 's/.*#error "\(.*\)".*/\1/' | sort -u >texts
+sort -u provoked >seen
+while read -r text; do
+    if grep -qxF -e "$text" seen; then pass; else fail "no row provokes: $text"; fi
+    case $text in
+    "attn: "*) pass ;;
+    *) fail "must begin with 'attn: ': $text" ;;
+    esac
+done <texts
+finish
