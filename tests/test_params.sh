@@ -81,6 +81,7 @@ ATTN_TILE_K must be|ATTN_TILE_K=48
 ATTN_TILE_K must be|ATTN_TILE_K=1056
 ATTN_STAGES has no meaning|ATTN_STAGES=2
 need a compiler with GNU vectors|-ATTN_NAME +-include +attn/device/target.h +-U__GNUC__
+ATTN_ARCH of a CPU is for the host compiler|+-D__CUDACC__
 attn/attn.cuh needs nvcc|-ATTN_NAME +-include +attn/attn.cuh
 ROWS
 

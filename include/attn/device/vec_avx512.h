@@ -115,7 +115,8 @@ ATTN_INLINE __m512 attn__avx512_load_bf16_n(const uint16_t *p, int n)
 }
 ATTN_INLINE void attn__avx512_store_f16(uint16_t *p, __m512 a)
 {
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_maskz_cvtps_ph(0xffff, a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    const __m256i h = _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    _mm256_storeu_si256((__m256i *)(void *)p, h);
 }
 
 ATTN_INLINE void attn__avx512_transpose(__m512 r[16])

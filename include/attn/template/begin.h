@@ -19,6 +19,9 @@
 #elif ATTN_ARCH < ATTN_ARCH_CPU || ATTN_ARCH > ATTN_ARCH_AVX512BF16
 #error "attn: ATTN_ARCH must be ATTN_ARCH_CPU, ATTN_ARCH_AVX2, ATTN_ARCH_AVX512, ATTN_ARCH_AVX512BF16 or ATTN_ARCH_NATIVE"
 #endif
+#if defined(__CUDACC__) && ATTN_ARCH <= ATTN_ARCH_AVX512BF16
+#error "attn: ATTN_ARCH of a CPU is for the host compiler, which unrolls its loops: put this block into a .c file"
+#endif
 #ifndef ATTN_DTYPE
 #error "attn: define ATTN_DTYPE (ATTN_F32, ATTN_F16 or ATTN_BF16)"
 #elif ATTN_DTYPE != ATTN_F32 && ATTN_DTYPE != ATTN_F16 && ATTN_DTYPE != ATTN_BF16

@@ -1,6 +1,6 @@
 /* vocabulary_cpu.h - the instruction set and the types of one CPU instance, as names that its template uses.
  *
- * Included by forward_cpu.h first of all; vocabulary_end_cpu.h undoes it. */
+ * Included by forward_cpu.h first of all, no guard; vocabulary_end_cpu.h undoes it. */
 
 #if ATTN_ARCH == ATTN_ARCH_AVX512 || ATTN_ARCH == ATTN_ARCH_AVX512BF16
 #include <attn/device/vec_avx512.h>

@@ -1,4 +1,4 @@
-/* vocabulary_end_cpu.h - undoes vocabulary_cpu.h; the last thing that forward_cpu.h includes. */
+/* vocabulary_end_cpu.h - undoes vocabulary_cpu.h; the last thing that forward_cpu.h includes; no guard. */
 
 #if ATTN_ARCH != ATTN_ARCH_CPU
 ATTN_TARGET_END_
