@@ -51,8 +51,8 @@ static attn_params rows_of(const attn_params *p, int first, int rows)
 {
     attn_params part = *p;
     const int64_t q_row = p->q.stride[1] ? p->q.stride[1] : (int64_t)p->heads_q * p->head_dim;
-    const int64_t o_row = p->o.stride[1] ? p->o.stride[1]
-                                         : (int64_t)p->heads_q * (p->head_dim_v ? p->head_dim_v : p->head_dim);
+    const int64_t o_row =
+        p->o.stride[1] ? p->o.stride[1] : (int64_t)p->heads_q * (p->head_dim_v ? p->head_dim_v : p->head_dim);
     part.q.data = (char *)p->q.data + first * q_row * oracle_size(p->q.dtype);
     part.o.data = (char *)p->o.data + first * o_row * oracle_size(p->o.dtype);
     if (p->lse) {

@@ -73,7 +73,8 @@ void report_row(FILE *out, const bench_row *r)
 void report_tsv_head(FILE *out)
 {
     fputs("shape\ttype\tarch\tthreads\tms\tbest_ms\tcalls\tgflops\tgbs\tunit\troof\tshare\terror\tothers\tinstance"
-          "\n", out);
+          "\n",
+          out);
 }
 
 void report_tsv(FILE *out, const bench_row *r)
