@@ -76,9 +76,8 @@ typedef struct ATTN_FN(_unit) {
     int64_t base_q, base_k; /* first token of the sequence in packed q (and o), k (and v); else 0 */
     attn__mask mask;
     float *q, *o, *s, *k, *v, *m, *l, *a, *top;
-    const ATTN_KV_T **k_row, **v_row;   /* rows of the current tile */
-    const ATTN_KV_T **k_soon, **v_soon; /* rows of the next tile, to prefetch */
-    int soon, soon_n;                   /* next of them to prefetch, and how many there are */
+    const ATTN_KV_T **k_row, **v_row; /* TILE_K rows of the current tile, then TILE_K of the next, to prefetch */
+    int soon, soon_n;                 /* next of those to prefetch, and how many there are */
     attn__keys *keys;                 /* of each row */
     unsigned char *seen;              /* [SUB][TILE_K], only where V is not finite */
     int full_lo, full_hi;             /* all rows see all of these keys */
@@ -235,16 +234,20 @@ ATTN_NOINLINE void ATTN_FN(_tile_direct)(const ATTN_FN(_unit) *u, int k0, int n)
     if (first >= end)
         return;
     const int careful = !(full && !ATTN_FN(_has_mask)(u)) && !ATTN_FN(_v_finite)(u, first, end);
-    const int soon = u->soon_n >= ATTN_AHEAD;
-    ATTN_FN(_dot)(u->rows, u->q, dim_pad, u->k_row + first, soon ? u->k_soon : 0, end - first, u->c->dim, u->s + first);
+    /* While the first rows of Q pass, the keys to come are asked for: of this tile, then of the next, which follow in
+     * the table.  While others pass, what comes after these keys: their V, and then the next tile's K. */
+    const int ask = n == ATTN_TILE_K && u->soon_n >= ATTN_AHEAD;
+    const ATTN_KV_T *const *k = u->k_row + first, *const *v = u->v_row + first;
+    ATTN_FN(_dot)(u->rows, u->q, dim_pad, k, end - first, u->c->dim, u->s + first, ask ? k + ATTN_AHEAD : 0,
+                  ask ? v : 0);
     ATTN_FN(_rows_softmax)(u, 0, u->rows, k0, first, end, full, careful, u->s, u->seen, 0);
     if (careful)
         for (int r = 0; r < u->rows; ++r)
             ATTN_FN(_careful_row)(u, u->s + r * ATTN_TILE_K, u->seen + r * ATTN_TILE_K, first, end, u->a[r],
                                   u->o + (size_t)r * o_row, 0);
     else
-        ATTN_FN(_axpy)(u->rows, u->s + first, u->v_row + first, end - first, u->c->dim_v, u->o, o_row, u->a,
-                       soon ? u->v_soon : 0);
+        ATTN_FN(_axpy)(u->rows, u->s + first, v, end - first, u->c->dim_v, u->o, o_row, u->a,
+                       ask ? v + ATTN_AHEAD : 0, ask && u->soon_n == n ? u->k_row + ATTN_TILE_K + first : 0);
 }
 
 /* ---- rows in and out ---------------------------------------------------------------------------- */
@@ -453,9 +456,7 @@ ATTN_NOINLINE void ATTN_FN(_do_unit)(ATTN_FN(_call) *c, float *scratch, int64_t 
     u.a = scratch + c->a_at;
     u.top = scratch + c->top_at;
     u.k_row = (const ATTN_KV_T **)(void *)(scratch + c->rows_at);
-    u.v_row = u.k_row + ATTN_TILE_K;
-    u.k_soon = u.v_row + ATTN_TILE_K;
-    u.v_soon = u.k_soon + ATTN_TILE_K;
+    u.v_row = u.k_row + 2 * ATTN_TILE_K;
     u.keys = (attn__keys *)(void *)(scratch + c->keys_at);
     u.seen = (unsigned char *)(void *)(scratch + c->seen_at);
 
@@ -478,14 +479,13 @@ ATTN_NOINLINE void ATTN_FN(_do_unit)(ATTN_FN(_call) *c, float *scratch, int64_t 
     u.soon_n = 0;
     for (int64_t k0 = -1; k0 < to; k0 = soon, soon += ATTN_TILE_K) {
         const int n = u.soon_n;
-        const ATTN_KV_T **swap = u.k_row;
-        u.k_row = u.k_soon, u.k_soon = swap;
-        swap = u.v_row, u.v_row = u.v_soon, u.v_soon = swap;
+        memcpy(u.k_row, u.k_row + ATTN_TILE_K, (size_t)n * sizeof u.k_row[0]);
+        memcpy(u.v_row, u.v_row + ATTN_TILE_K, (size_t)n * sizeof u.v_row[0]);
         if (soon >= sink && soon + ATTN_TILE_K <= lo)
             soon = lo / ATTN_TILE_K * (int64_t)ATTN_TILE_K;
         u.soon = 0;
         u.soon_n = soon >= to ? 0 : u.len_k - soon < ATTN_TILE_K ? (int)(u.len_k - soon) : ATTN_TILE_K;
-        if (!ATTN_FN(_rows_of)(&u, (int)soon, u.soon_n, u.k_soon, u.v_soon)) {
+        if (!ATTN_FN(_rows_of)(&u, (int)soon, u.soon_n, u.k_row + ATTN_TILE_K, u.v_row + ATTN_TILE_K)) {
             __atomic_store_n(&c->bad, 1, __ATOMIC_RELAXED);
             return;
         }

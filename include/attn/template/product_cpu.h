@@ -79,9 +79,9 @@ ATTN_INLINE void ATTN_FN(_prefetch)(ATTN_FN(_unit) *u, int rows)
     const int line = 64 / (int)sizeof(ATTN_KV_T), end = u->soon + rows < u->soon_n ? u->soon + rows : u->soon_n;
     for (; u->soon < end; ++u->soon) {
         for (int d = 0; d < u->c->dim; d += line)
-            __builtin_prefetch(u->k_soon[u->soon] + d, 0, 2);
+            __builtin_prefetch(u->k_row[ATTN_TILE_K + u->soon] + d, 0, 2);
         for (int d = 0; d < u->c->dim_v; d += line)
-            __builtin_prefetch(u->v_soon[u->soon] + d, 0, 2);
+            __builtin_prefetch(u->v_row[ATTN_TILE_K + u->soon] + d, 0, 2);
     }
 }
 
@@ -126,17 +126,13 @@ ATTN_INLINE void ATTN_FN(_dot_regs)(const int mr, const int nk, const float *q, 
 }
 
 ATTN_INLINE void ATTN_FN(_dot_rows)(const int mr, const float *q, int q_row, const ATTN_KV_T *const *k,
-                                    const ATTN_KV_T *const *soon, int n, int dim, float *s)
+                                    const ATTN_KV_T *const *ahead, int n, int dim, float *s)
 {
     const int nk = ATTN_DOT_KEYS(mr);
     int j = 0;
     for (; j + nk <= n; j += nk) {
-        const ATTN_KV_T *ahead[8];
-        if (soon)
-            ATTN_UNROLL for (int t = 0; t < nk; ++t)
-                ahead[t] = j + t + ATTN_AHEAD < n ? k[j + t + ATTN_AHEAD] : soon[j + t + ATTN_AHEAD - n];
-        if (soon)
-            ATTN_FN(_dot_regs)(mr, nk, q, q_row, k + j, dim, s + j, ahead);
+        if (ahead)
+            ATTN_FN(_dot_regs)(mr, nk, q, q_row, k + j, dim, s + j, ahead + j);
         else
             ATTN_FN(_dot_regs)(mr, nk, q, q_row, k + j, dim, s + j, 0);
     }
@@ -144,24 +140,25 @@ ATTN_INLINE void ATTN_FN(_dot_rows)(const int mr, const float *q, int q_row, con
         ATTN_FN(_dot_regs)(mr, 1, q, q_row, k + j, dim, s + j, 0);
 }
 
-/* S[rows][n] = Q K.  soon: K rows of the next tile, or NULL. */
-ATTN_NOINLINE void ATTN_FN(_dot)(int rows, const float *q, int q_row, const ATTN_KV_T *const *k,
-                                 const ATTN_KV_T *const *soon, int n, int dim, float *s)
+/* S[rows][n] = Q K.  ahead, ahead2: what to prefetch, a row for each key, while the first 4 rows of Q pass and while
+ * the others do; NULL = nothing. */
+ATTN_NOINLINE void ATTN_FN(_dot)(int rows, const float *q, int q_row, const ATTN_KV_T *const *k, int n, int dim,
+                                 float *s, const ATTN_KV_T *const *ahead, const ATTN_KV_T *const *ahead2)
 {
-    for (; rows >= 4; rows -= 4, q += 4 * (size_t)q_row, s += 4 * ATTN_TILE_K, soon = 0)
-        ATTN_FN(_dot_rows)(4, q, q_row, k, soon, n, dim, s);
+    for (; rows >= 4; rows -= 4, q += 4 * (size_t)q_row, s += 4 * ATTN_TILE_K, ahead = ahead2, ahead2 = 0)
+        ATTN_FN(_dot_rows)(4, q, q_row, k, ahead, n, dim, s);
     if (rows == 3)
-        ATTN_FN(_dot_rows)(3, q, q_row, k, soon, n, dim, s);
+        ATTN_FN(_dot_rows)(3, q, q_row, k, ahead, n, dim, s);
     else if (rows == 2)
-        ATTN_FN(_dot_rows)(2, q, q_row, k, soon, n, dim, s);
+        ATTN_FN(_dot_rows)(2, q, q_row, k, ahead, n, dim, s);
     else if (rows == 1)
-        ATTN_FN(_dot_rows)(1, q, q_row, k, soon, n, dim, s);
+        ATTN_FN(_dot_rows)(1, q, q_row, k, ahead, n, dim, s);
 }
 
 /* O = O * alpha + P V for mr rows and nv vectors of columns from d; the last vector has `last` elements. */
 ATTN_INLINE void ATTN_FN(_axpy_regs)(const int mr, const int nv, const int tail, const float *s,
                                      const ATTN_KV_T *const *v, int n, int d, int last, float *o, int o_row,
-                                     const float *alpha, const ATTN_KV_T *const *soon)
+                                     const float *alpha, const ATTN_KV_T *const *ahead)
 {
     const int line = 64 / (int)sizeof(ATTN_KV_T);
     ATTN_VEC_T acc[4][4];
@@ -169,11 +166,9 @@ ATTN_INLINE void ATTN_FN(_axpy_regs)(const int mr, const int nv, const int tail,
         ATTN_UNROLL for (int c = 0; c < nv; ++c)
             acc[r][c] = ATTN_V(set1)(0.0f);
     for (int j = 0; j < n; ++j) {
-        if (soon) {
-            const ATTN_KV_T *x = (j + ATTN_AHEAD < n ? v[j + ATTN_AHEAD] : soon[j + ATTN_AHEAD - n]) + d;
+        if (ahead)
             ATTN_UNROLL for (int t = 0; t < nv * ATTN_W; t += line)
-                __builtin_prefetch(x + t, 0, 3);
-        }
+                __builtin_prefetch(ahead[j] + d + t, 0, 3);
         ATTN_VEC_T x[4];
         ATTN_UNROLL for (int c = 0; c < nv; ++c)
             x[c] = tail ? ATTN_KV_LOAD_N(v[j] + d, last) : ATTN_KV_LOAD(v[j] + d + c * ATTN_W);
@@ -193,28 +188,29 @@ ATTN_INLINE void ATTN_FN(_axpy_regs)(const int mr, const int nv, const int tail,
 }
 
 ATTN_INLINE void ATTN_FN(_axpy_rows)(const int mr, const float *s, const ATTN_KV_T *const *v, int n, int dim, float *o,
-                                     int o_row, const float *alpha, const ATTN_KV_T *const *soon)
+                                     int o_row, const float *alpha, const ATTN_KV_T *const *ahead)
 {
     const int nv = ATTN_AXPY_VECS(mr);
     int d = 0;
     for (; d + nv * ATTN_W <= dim; d += nv * ATTN_W)
-        ATTN_FN(_axpy_regs)(mr, nv, 0, s, v, n, d, 0, o, o_row, alpha, soon);
+        ATTN_FN(_axpy_regs)(mr, nv, 0, s, v, n, d, 0, o, o_row, alpha, ahead);
     for (; d + ATTN_W <= dim; d += ATTN_W)
-        ATTN_FN(_axpy_regs)(mr, 1, 0, s, v, n, d, 0, o, o_row, alpha, soon);
+        ATTN_FN(_axpy_regs)(mr, 1, 0, s, v, n, d, 0, o, o_row, alpha, ahead);
     if (d < dim)
-        ATTN_FN(_axpy_regs)(mr, 1, 1, s, v, n, d, dim - d, o, o_row, alpha, soon);
+        ATTN_FN(_axpy_regs)(mr, 1, 1, s, v, n, d, dim - d, o, o_row, alpha, ahead);
 }
 
 ATTN_NOINLINE void ATTN_FN(_axpy)(int rows, const float *s, const ATTN_KV_T *const *v, int n, int dim, float *o,
-                                  int o_row, const float *alpha, const ATTN_KV_T *const *soon)
+                                  int o_row, const float *alpha, const ATTN_KV_T *const *ahead,
+                                  const ATTN_KV_T *const *ahead2)
 {
-    for (; rows >= 4; rows -= 4, s += 4 * ATTN_TILE_K, o += 4 * (size_t)o_row, alpha += 4, soon = 0)
-        ATTN_FN(_axpy_rows)(4, s, v, n, dim, o, o_row, alpha, soon);
+    for (; rows >= 4; rows -= 4, s += 4 * ATTN_TILE_K, o += 4 * (size_t)o_row, alpha += 4, ahead = ahead2, ahead2 = 0)
+        ATTN_FN(_axpy_rows)(4, s, v, n, dim, o, o_row, alpha, ahead);
     if (rows == 3)
-        ATTN_FN(_axpy_rows)(3, s, v, n, dim, o, o_row, alpha, soon);
+        ATTN_FN(_axpy_rows)(3, s, v, n, dim, o, o_row, alpha, ahead);
     else if (rows == 2)
-        ATTN_FN(_axpy_rows)(2, s, v, n, dim, o, o_row, alpha, soon);
+        ATTN_FN(_axpy_rows)(2, s, v, n, dim, o, o_row, alpha, ahead);
     else if (rows == 1)
-        ATTN_FN(_axpy_rows)(1, s, v, n, dim, o, o_row, alpha, soon);
+        ATTN_FN(_axpy_rows)(1, s, v, n, dim, o, o_row, alpha, ahead);
 }
 

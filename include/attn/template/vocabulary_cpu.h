@@ -48,8 +48,9 @@ ATTN_TARGET_BEGIN_AVX2
 #define ATTN_ZIP(a, b, n)       ATTN_V(set1)(0.0f)
 #endif
 #define ATTN_NR   (2 * ATTN_W)
-#define ATTN_SUB   4  /* micro tiles whose scores stay in L1 together */
-#define ATTN_AHEAD 48 /* rows of K or V that are prefetched ahead when they are read in place */
+#define ATTN_SUB 4 /* micro tiles whose scores stay in L1 together */
+/* Rows of K or V that are prefetched ahead when they are read in place: 12 KB at 128 dims. */
+#define ATTN_AHEAD (ATTN_KV_DTYPE == ATTN_F32 ? 24 : 48)
 #if ATTN_MR == 12
 #define ATTN_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #else
