@@ -109,8 +109,8 @@ m4_define([[_together]], [[m4_ifelse(attn_ARCH, avx512bf16, [[m4_ifelse(attn_DTY
 [[attn_fail([[dtype is ]]attn_DTYPE:attn_KV_DTYPE[[, must be bf16 on arch avx512bf16]])]])]])m4_dnl
 m4_ifelse(attn_place(attn_KERNEL attn_ARCH, attn_templates), -1,
 [[attn_fail([[no template for kernel ']]attn_KERNEL[[' on arch ']]attn_ARCH[[', have: ]]attn_templates)]])m4_dnl
-attn_if(sink_tokens, [[attn_if(window, [[]], [[attn_if(chunk, [[]],
-[[attn_fail([[flags has 'sink_tokens', must have 'window' or 'chunk' too: else no key is hidden]])]])]])]])]])
+attn_if(sink_tokens, [[attn_if(window, [[]],
+[[attn_fail([[flags has 'sink_tokens', must have 'window' too: else no key is hidden]])]])]])]])
 
 // attn_row(KERNEL, ARCH, DTYPE, HEAD_DIM, GQA, FLAGS, TILE_Q, TILE_K, TUNE)
 // checks the columns, binds them to attn_KERNEL ..., and their name (docs/naming.md) to attn_NAME,

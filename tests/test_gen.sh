@@ -119,7 +119,7 @@ flags is 'causal++paged': '' must be one of: causal, window|attn_row(forward, cp
 flags is 'causal+all': 'all' must be one of: causal, window|attn_row(forward, cpu, f32, any, any, causal+all, 32, 32, none)
 flags is 'causal+causal': 'causal' stands there twice|attn_row(forward, cpu, f32, any, any, causal+causal, 32, 32, none)
 flags is 'window+causal': 'causal' is out of order, which is: causal, window|attn_row(forward, cpu, f32, any, any, window+causal, 32, 32, none)
-flags has 'sink_tokens', must have 'window' or 'chunk' too: else no key is hidden|attn_row(forward, cpu, f32, any, any, sink_tokens, 32, 32, none)
+flags has 'sink_tokens', must have 'window' too: else no key is hidden|attn_row(forward, cpu, f32, any, any, sink_tokens, 32, 32, none)
 tile_q is '7', must be 8 to 1024|attn_row(forward, cpu, f32, any, any, none, 7, 32, none)
 tile_q is 'any', must be 8 to 1024|attn_row(forward, cpu, f32, any, any, none, any, 32, none)
 tile_k is '33', must be a multiple of 32, 32 to 1024|attn_row(forward, cpu, f32, any, any, none, 32, 33, none)

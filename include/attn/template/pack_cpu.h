@@ -135,6 +135,8 @@ ATTN_NOINLINE void ATTN_FN(_pack_v)(const ATTN_FN(_unit) *u, int first, int end)
                 for (int d = 0; d < ATTN_NR; ++d)
                     out[d] = d < left ? ATTN_KV_SCALAR(row[ATTN_FN(_dim_at)(t, d0 + d)]) : 0.0f;
             } else if (left >= ATTN_NR) {
+                if (ATTN_W == 8) /* 4 % at 32 rows with AVX2; with AVX-512 it costs as much */
+                    __builtin_prefetch(row + d0 + ATTN_NR, 0, 3);
                 ATTN_V(store_f32)(out, ATTN_KV_LOAD(row + d0));
                 ATTN_V(store_f32)(out + ATTN_W, ATTN_KV_LOAD(row + d0 + ATTN_W));
             } else {
