@@ -1,7 +1,7 @@
 // emit.m4 - what a row becomes.  The result is one stream that split.awk cuts into files at its
 // "==> NAME" lines.  A row writes to three diversions, which come out in this order at the end:
 //   1  its instantiation file
-//   2  its line of instances.def; behind ATTN_BUILD_CUDA, if nvcc builds it
+//   2  its line of instances.def; behind what decides whether it is built
 //   3  its line of sources.txt
 m4_define([[_upper]], [[m4_translit([[$1]], abcdefghijklmnopqrstuvwxyz, ABCDEFGHIJKLMNOPQRSTUVWXYZ)]])
 m4_define([[_file]],  [[attn_NAME[[]].attn_if_cpu(c, cu)]])
@@ -28,7 +28,7 @@ attn_define(TILE_K, attn_TILE_K)m4_dnl
 attn_TUNE[[]]m4_dnl
 [[#include <attn/attn.]]attn_if_cpu(h, cuh)>
 m4_divert(2)m4_dnl
-attn_if_cpu([[ATTN_INSTANCE(attn_NAME)]], [[#if ATTN_BUILD_CUDA
+m4_ifelse(attn_ARCH, cpu, [[ATTN_INSTANCE(attn_NAME)]], [[#if attn_if_cpu([[defined(__x86_64__)]], [[ATTN_BUILD_CUDA]])
 ATTN_INSTANCE(attn_NAME)
 #endif]])
 m4_divert(3)m4_dnl

@@ -1,6 +1,15 @@
 /* header_instances.c - instances of header_instances.h, one parameter block each. */
 #include "header_instances.h"
 
+/* What is x86-64's is portable elsewhere. */
+#if defined(__x86_64__)
+#define AVX2   ATTN_ARCH_AVX2
+#define AVX512 ATTN_ARCH_AVX512
+#else
+#define AVX2   ATTN_ARCH_CPU
+#define AVX512 ATTN_ARCH_CPU
+#endif
+
 /* Nothing but attention, in tiles as small as they may be. */
 #define ATTN_NAME     mini_f32
 #define ATTN_KERNEL   ATTN_KERNEL_FORWARD
@@ -14,7 +23,7 @@
 /* A row as a model's table has it: fixed dims, fixed ratio, causal. */
 #define ATTN_NAME     mini_f16_d64_g3
 #define ATTN_KERNEL   ATTN_KERNEL_FORWARD
-#define ATTN_ARCH     ATTN_ARCH_AVX2
+#define ATTN_ARCH     AVX2
 #define ATTN_DTYPE    ATTN_F16
 #define ATTN_HEAD_DIM 64
 #define ATTN_GQA      3
@@ -26,7 +35,7 @@
 /* Two head dims, and a window without causality. */
 #define ATTN_NAME       mini_bf16_d192v128
 #define ATTN_KERNEL     ATTN_KERNEL_FORWARD
-#define ATTN_ARCH       ATTN_ARCH_AVX512
+#define ATTN_ARCH       AVX512
 #define ATTN_DTYPE      ATTN_BF16
 #define ATTN_HEAD_DIM   192
 #define ATTN_HEAD_DIM_V 128
@@ -61,7 +70,7 @@ typedef struct mini_user {
 
 #define ATTN_NAME      mini_f32_user
 #define ATTN_KERNEL    ATTN_KERNEL_FORWARD
-#define ATTN_ARCH      ATTN_ARCH_AVX2
+#define ATTN_ARCH      AVX2
 #define ATTN_DTYPE     ATTN_F32
 #define ATTN_HEAD_DIM  0
 #define ATTN_CAUSAL    1

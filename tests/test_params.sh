@@ -82,6 +82,7 @@ ATTN_TILE_K must be|ATTN_TILE_K=1056
 ATTN_STAGES has no meaning|ATTN_STAGES=2
 need a compiler with GNU vectors|-ATTN_NAME +-include +attn/device/target.h +-U__GNUC__
 ATTN_ARCH of a CPU is for the host compiler|+-D__CUDACC__
+and ATTN_ARCH_AVX512BF16 are for x86-64|ATTN_ARCH=ATTN_ARCH_AVX2 -__x86_64__
 attn/attn.cuh needs nvcc|-ATTN_NAME +-include +attn/attn.cuh
 ROWS
 

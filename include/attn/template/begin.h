@@ -22,6 +22,9 @@
 #if defined(__CUDACC__) && ATTN_ARCH <= ATTN_ARCH_AVX512BF16
 #error "attn: ATTN_ARCH of a CPU is for the host compiler, which unrolls its loops: put this block into a .c file"
 #endif
+#if ATTN_ARCH >= ATTN_ARCH_AVX2 && ATTN_ARCH <= ATTN_ARCH_AVX512BF16 && !defined(__x86_64__)
+#error "attn: ATTN_ARCH_AVX2, ATTN_ARCH_AVX512 and ATTN_ARCH_AVX512BF16 are for x86-64; use ATTN_ARCH_CPU"
+#endif
 #ifndef ATTN_DTYPE
 #error "attn: define ATTN_DTYPE (ATTN_F32, ATTN_F16 or ATTN_BF16)"
 #elif ATTN_DTYPE != ATTN_F32 && ATTN_DTYPE != ATTN_F16 && ATTN_DTYPE != ATTN_BF16
