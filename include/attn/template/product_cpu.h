@@ -130,6 +130,8 @@ ATTN_INLINE void ATTN_FN(_dot_rows)(const int mr, const float *q, int q_row, con
 {
     const int nk = ATTN_DOT_KEYS(mr);
     int j = 0;
+    for (; ATTN_IN_ORDER && ahead && j < n; ++j)
+        ATTN_FN(_dot_regs)(mr, 1, q, q_row, k + j, dim, s + j, ahead + j);
     for (; j + nk <= n; j += nk) {
         if (ahead)
             ATTN_FN(_dot_regs)(mr, nk, q, q_row, k + j, dim, s + j, ahead + j);
@@ -190,14 +192,19 @@ ATTN_INLINE void ATTN_FN(_axpy_regs)(const int mr, const int nv, const int tail,
 ATTN_INLINE void ATTN_FN(_axpy_rows)(const int mr, const float *s, const ATTN_KV_T *const *v, int n, int dim, float *o,
                                      int o_row, const float *alpha, const ATTN_KV_T *const *ahead)
 {
-    const int nv = ATTN_AXPY_VECS(mr);
-    int d = 0;
-    for (; d + nv * ATTN_W <= dim; d += nv * ATTN_W)
-        ATTN_FN(_axpy_regs)(mr, nv, 0, s, v, n, d, 0, o, o_row, alpha, ahead);
-    for (; d + ATTN_W <= dim; d += ATTN_W)
-        ATTN_FN(_axpy_regs)(mr, 1, 0, s, v, n, d, 0, o, o_row, alpha, ahead);
-    if (d < dim)
-        ATTN_FN(_axpy_regs)(mr, 1, 1, s, v, n, d, dim - d, o, o_row, alpha, ahead);
+    const int nv = ATTN_AXPY_VECS(mr), block = ATTN_IN_ORDER && ahead ? 8 : n; /* keys that pass through all columns */
+    static const float one[4] = {1.0f, 1.0f, 1.0f, 1.0f};
+    for (int j = 0; j < n; j += block, alpha = one) {
+        const int m = n - j < block ? n - j : block;
+        const ATTN_KV_T *const *a = ahead ? ahead + j : 0;
+        int d = 0;
+        for (; d + nv * ATTN_W <= dim; d += nv * ATTN_W)
+            ATTN_FN(_axpy_regs)(mr, nv, 0, s + j, v + j, m, d, 0, o, o_row, alpha, a);
+        for (; d + ATTN_W <= dim; d += ATTN_W)
+            ATTN_FN(_axpy_regs)(mr, 1, 0, s + j, v + j, m, d, 0, o, o_row, alpha, a);
+        if (d < dim)
+            ATTN_FN(_axpy_regs)(mr, 1, 1, s + j, v + j, m, d, dim - d, o, o_row, alpha, a);
+    }
 }
 
 ATTN_NOINLINE void ATTN_FN(_axpy)(int rows, const float *s, const ATTN_KV_T *const *v, int n, int dim, float *o,

@@ -49,6 +49,9 @@ ATTN_TARGET_BEGIN_AVX2
 #endif
 #define ATTN_NR   (2 * ATTN_W)
 #define ATTN_SUB 4 /* micro tiles whose scores stay in L1 together */
+/* Whether rows that are read in place pass strictly one after the other: with AVX2 8 to 20 % of a decode, because
+ * memory gives most to reads in order; with AVX-512 it was no gain (docs/performance.md). */
+#define ATTN_IN_ORDER (ATTN_W == 8)
 /* Rows of K or V that are prefetched ahead when they are read in place: 12 KB at 128 dims. */
 #define ATTN_AHEAD (ATTN_KV_DTYPE == ATTN_F32 ? 24 : 48)
 #if ATTN_MR == 12

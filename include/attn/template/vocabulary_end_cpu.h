@@ -13,6 +13,7 @@ ATTN_TARGET_END_
 #undef ATTN_NR
 #undef ATTN_SUB
 #undef ATTN_AHEAD
+#undef ATTN_IN_ORDER
 #undef ATTN_HEIGHTS
 #undef ATTN_FEW
 #undef ATTN_DOT_KEYS
