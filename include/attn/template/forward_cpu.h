@@ -179,7 +179,9 @@ ATTN_NOINLINE void ATTN_FN(_tile_packed)(ATTN_FN(_unit) *u, int k0, int n)
     ATTN_FN(_hull)(u, 0, u->rows, k0, n, &first, &end, &full);
     if (first >= end)
         return;
-    const int careful = !(full && !ATTN_FN(_has_mask)(u)) && !ATTN_FN(_v_finite)(u, first, end);
+    /* A pair may begin one key before the first that is seen, so that one counts, too. */
+    const int careful = !(full && !ATTN_FN(_has_mask)(u)) &&
+                        !ATTN_FN(_v_finite)(u, first / ATTN_PAIRS * ATTN_PAIRS, end);
     ATTN_FN(_pack_k)(u, first, end, n);
     if (!careful)
         ATTN_FN(_pack_v)(u, first, end);
