@@ -518,6 +518,20 @@ static void hidden_nan(void)
     NEAR(t.o[2], NAN);
 }
 
+/* Enough rows to be packed; the window of the first begins at an odd key, whose neighbour must not leak. */
+static void hidden_nan_before_window(void)
+{
+    sizes(1, 1, 1, 1, 20, 24);
+    t.p.window = 1;
+    t.p.window_left = 3;
+    t.p.window_right = -1;
+    for (int j = 0; j < 24; j++)
+        t.v[j] = j ? 1 : NAN;
+    run();
+    for (int i = 0; i < 20; i++) /* keys i + 1 .. 23, all 1 */
+        NEAR(t.o[i], 1);
+}
+
 /* ---- sink logits ------------------------------------------------------------------------------ */
 
 static void sink_logits(void)
@@ -1095,6 +1109,7 @@ static const struct {
     {"sink tokens: a chunk still applies", F(SINK_TOKENS) | F(CHUNK), sink_tokens_and_chunk},
     {"sequence length hides keys", F(VARLEN), lengths},
     {"a hidden key contributes nothing, NaN neither", F(CAUSAL), hidden_nan},
+    {"a NaN just before the window contributes nothing", F(WINDOW), hidden_nan_before_window},
     {"sink logits: in the denominator only", F(SINK_LOGITS), sink_logits},
     {"sink logits: o sigmoid(lse - z), logaddexp(lse, z)", F(SINK_LOGITS), sink_logit_identity},
     {"sink logits: not scaled", F(SINK_LOGITS), sink_logit_is_raw},

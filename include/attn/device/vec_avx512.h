@@ -38,9 +38,13 @@ ATTN_INLINE __m512 attn__avx512_scale2(__m512 p, __m512 n)
 }
 
 ATTN_INLINE __m256 attn__avx512_upper(__m512 a) { return _mm512_extractf32x8_ps(a, 1); }
+ATTN_INLINE __m256 attn__avx512_half(__m512 a)
+{
+    return _mm256_add_ps(_mm512_castps512_ps256(a), attn__avx512_upper(a));
+}
 ATTN_INLINE float attn__avx512_sum(__m512 a)
 {
-    const __m256 h = _mm256_add_ps(_mm512_castps512_ps256(a), attn__avx512_upper(a));
+    const __m256 h = attn__avx512_half(a);
     __m128 s = _mm_add_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
     s = _mm_add_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
@@ -51,10 +55,6 @@ ATTN_INLINE float attn__avx512_top(__m512 a)
     __m128 s = _mm_max_ps(_mm256_castps256_ps128(h), _mm256_extractf128_ps(h, 1));
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
-}
-ATTN_INLINE __m256 attn__avx512_half(__m512 a)
-{
-    return _mm256_add_ps(_mm512_castps512_ps256(a), attn__avx512_upper(a));
 }
 ATTN_INLINE void attn__avx512_sum4(__m512 a, __m512 b, __m512 c, __m512 d, float *s)
 {
