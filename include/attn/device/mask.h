@@ -57,7 +57,7 @@ ATTN_MASK_FN attn__keys attn__mask_row(const attn__mask *m, int32_t i)
         if (at < 0)
             hi = 0; /* its chunk lies before every key */
         else {
-            first = at - at % m->chunk;
+            first = at - (int32_t)at % m->chunk; /* at fits: it is below seq_k */
             if (hi > first + m->chunk)
                 hi = first + m->chunk;
         }
@@ -82,6 +82,45 @@ ATTN_MASK_FN attn__keys attn__mask_row(const attn__mask *m, int32_t i)
     r.sink_hi = (int32_t)sink_hi;
     r.lo = (int32_t)lo;
     r.hi = (int32_t)hi;
+    return r;
+}
+
+/* Keys of the rows i0 .. i1 (both included) together: any of them sees at most [sink_lo, sink_hi) and [lo, hi), and
+ * each of them sees all of [full_lo, full_hi).  What is empty has its end at or before its start. */
+typedef struct attn__span {
+    int32_t sink_lo, sink_hi, lo, hi, full_lo, full_hi;
+} attn__span;
+
+ATTN_MASK_FN int32_t attn__mask_clip(int64_t j, int64_t most)
+{
+    return (int32_t)(j < 0 ? 0 : j > most ? most : j);
+}
+
+ATTN_MASK_FN attn__span attn__mask_rows(const attn__mask *m, int32_t i0, int32_t i1)
+{
+    /* Before they are fitted together, each end rises with the row: the first row has the least of each. */
+    const int64_t at0 = i0 + m->shift, at1 = i1 + m->shift;
+    int64_t first0 = 0, first1 = 0, end0 = m->seq_k, end1 = m->seq_k; /* causal and chunk alone */
+    if (end0 > i0 + m->below + 1)
+        end0 = i0 + m->below + 1;
+    if (end1 > i1 + m->below + 1)
+        end1 = i1 + m->below + 1;
+    if (m->chunk) {
+        first0 = at0 < 0 ? 0 : at0 - (int32_t)at0 % m->chunk;
+        first1 = at1 < 0 ? 0 : at1 - (int32_t)at1 % m->chunk;
+        if (end0 > (at0 < 0 ? 0 : first0 + m->chunk))
+            end0 = at0 < 0 ? 0 : first0 + m->chunk;
+        if (end1 > (at1 < 0 ? 0 : first1 + m->chunk))
+            end1 = at1 < 0 ? 0 : first1 + m->chunk;
+    }
+    attn__span r;
+    const int64_t most = m->seq_k;
+    r.sink_lo = attn__mask_clip(first0, most);
+    r.sink_hi = attn__mask_clip(m->sink_tokens < end1 ? m->sink_tokens : end1, most);
+    r.lo = attn__mask_clip(at0 - m->left > first0 ? at0 - m->left : first0, most);
+    r.hi = attn__mask_clip(end1 < at1 + m->right + 1 ? end1 : at1 + m->right + 1, most);
+    r.full_lo = attn__mask_clip(at1 - m->left > first1 ? at1 - m->left : first1, most);
+    r.full_hi = attn__mask_clip(end0 < at0 + m->right + 1 ? end0 : at0 + m->right + 1, most);
     return r;
 }
 

@@ -1,0 +1,55 @@
+/* copy.cuh - cp.async: copies from global to shared memory that run beside the program (sm_80 on).
+ *
+ * A thread's copies form groups in the order of its commits.  A copy has landed for the thread that asked for it
+ * after a wait that covers its group, for other threads after a barrier behind that wait.  CUDA. */
+#ifndef ATTN_DEVICE_COPY_CUH
+#define ATTN_DEVICE_COPY_CUH
+
+#include <attn/device/cuda.cuh>
+
+/* What instructions call a place in shared memory: 32 bits, bytes. */
+ATTN_DEVICE uint32_t attn__shared_address(const void *shared)
+{
+    return (uint32_t)__cvta_generic_to_shared(shared);
+}
+
+/* 16 bytes, both sides 16-byte aligned: the first `bytes` (0 to 16) from `global`, zeros after them.  With 0, `global`
+ * is not read.  Before sm_80 the copy has landed for its own thread at once, and the waits wait for nothing. */
+ATTN_DEVICE void attn__copy_async(unsigned char *shared, const void *global, int bytes)
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16, %2;" ::"r"(attn__shared_address(shared)),
+                 "l"(global), "r"(bytes)
+                 : "memory");
+#else
+    uint4 x = make_uint4(0, 0, 0, 0);
+    if (bytes == 16) {
+        x = *(const uint4 *)global;
+    } else if (bytes > 0) { /* pairs of bytes, so that none beyond is read */
+        const uint16_t *from = (const uint16_t *)global;
+        const int n = bytes / 2;
+        x.x = from[0] | (n > 1 ? (uint32_t)from[1] << 16 : 0);
+        x.y = (n > 2 ? from[2] : 0) | (n > 3 ? (uint32_t)from[3] << 16 : 0);
+        x.z = (n > 4 ? from[4] : 0) | (n > 5 ? (uint32_t)from[5] << 16 : 0);
+        x.w = n > 6 ? from[6] : 0;
+    }
+    *(uint4 *)shared = x;
+#endif
+}
+
+/* Ends this thread's group; an empty one counts, too. */
+ATTN_DEVICE void attn__copy_async_commit(void)
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+/* ATTN_COPY_ASYNC_WAIT(n): waits until at most the n (a constant) latest groups of this thread are under way. */
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define ATTN_COPY_ASYNC_WAIT(n) asm volatile("cp.async.wait_group %0;" ::"n"(n) : "memory")
+#else
+#define ATTN_COPY_ASYNC_WAIT(n) ((void)0)
+#endif
+
+#endif /* ATTN_DEVICE_COPY_CUH */
