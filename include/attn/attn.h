@@ -9,7 +9,7 @@
  * Conventions.  i = query row 0..seq_q-1, j = key 0..seq_k-1, shift = seq_k - seq_q,
  * h = query head, h / (heads_q / heads_k) its KV head.  Strides are in ELEMENTS,
  * int64, and may be anything (0 broadcasts); lengths and tables are int32 and are
- * read where the kernel runs (host memory for CPU instances, device for CUDA).
+ * read where the kernel runs.  All memory of a call lies in one place: see attn_params.device.
  * An all-zero field means its default.  No call allocates, prints, aborts or
  * keeps a pointer; all are thread-safe and take no lock. */
 #ifndef ATTN_ATTN_H
@@ -93,6 +93,9 @@ typedef struct attn_params {
     float *lse;            /* log of the sum of exp of a row's visible scores; NULL = not wanted.
                               f32 [batch, heads_q, seq_q], varlen [heads_q, total_q]; the last is contiguous */
     int64_t lse_stride[2]; /* elements between batches and between heads; both 0 = compact */
+    int32_t device;        /* where all memory of this call lies, the workspace too: ATTN_DEVICE_CPU, ATTN_DEVICE_CUDA.
+                              0 = CUDA if the list has a CUDA instance and a device is there, else CPU.  Host
+                              memory on a machine with a GPU must say ATTN_DEVICE_CPU */
 
     /* Scores: s = scale q.k; then softcap, bias and ALiBi, masks, softmax; f32 throughout. */
     float scale;               /* 0 = 1/sqrt(head_dim).  Finite */
@@ -180,6 +183,17 @@ typedef attn_status attn_launch_fn(const attn_params *p, void *workspace, size_t
 /* Bytes of workspace for the best speed (least = 0) or to run at all (least = 1). */
 typedef size_t attn_workspace_fn(const attn_params *p, int least);
 
+/* What a kernel needs to know of a CUDA device. */
+typedef struct attn_device {
+    int32_t cc;     /* compute capability: 90 = 9.0; 0 = there is no device */
+    int32_t sms;    /* multiprocessors */
+    int32_t shared; /* bytes of shared memory that a block may have */
+    int32_t l2;     /* bytes of L2 cache */
+} attn_device;
+
+/* Describes the calling thread's current CUDA device; all 0 if there is none. */
+typedef void attn_device_fn(attn_device *d);
+
 /* One compiled kernel describes itself; made by template/end.h from the macros it was compiled with. */
 typedef struct attn_instance {
     const char *name;     /* attn_forward_avx2_f32_d128_q192k128_causal: docs/naming.md */
@@ -189,13 +203,17 @@ typedef struct attn_instance {
     int32_t kv_dtype;     /* of k and v */
     int32_t head_dim;     /* 0 = any */
     int32_t head_dim_v;   /* 0 = any */
+    int32_t head_dim_min; /* head_dim: exactly those two.  Less: each from here to head_dim and head_dim_v */
     int32_t gqa;          /* heads_q / heads_k it serves; 0 = any */
     uint32_t features;    /* ATTN_HAS(CAUSAL) | ...: what it can do, not what it must be given */
     uint32_t user;        /* 1 = compiled with ATTN_SCORE_MOD, 2 = with ATTN_MASK, 3 = both */
     int32_t tile_q;       /* query rows of a tile */
     int32_t tile_k;       /* keys of a tile */
+    int32_t row_align;    /* rows of q, k, v are contiguous and begin at multiples of so many bytes; 0 = any strides */
+    int32_t shared;       /* bytes of shared memory that a block needs; 0 on a CPU */
     attn_workspace_fn *workspace;
     attn_launch_fn *launch;
+    attn_device_fn *device; /* NULL = a CPU instance */
 } attn_instance;
 
 /* What attn_query found. */
@@ -205,6 +223,16 @@ typedef struct attn_info {
     size_t workspace_least;        /* with fewer threads or splits */
     char text[256];                /* why it was refused; "" if it was not */
 } attn_info;
+
+/* What an instance with ATTN_DEBUG has found, in the first bytes of the workspace, when it answers ATTN_ERR_ARG: a
+ * number of a length or a table that is not from least to most. */
+typedef struct attn_finding {
+    int32_t content;  /* ATTN_CONTENT_...: of which field; 0 = all is right */
+    int32_t sequence; /* 0 .. batch - 1 */
+    int32_t position; /* of the number in the field; in block_table: in the row of its sequence */
+    int32_t value;
+    int32_t least, most;
+} attn_finding;
 
 /* ---- the archive: libattn.a, and instantiations/attn.c alone --------------------------------- */
 
@@ -226,10 +254,22 @@ attn_status attn_forward(const attn_params *p, void *workspace, size_t workspace
 /* Merges partial results; see attn_merge_params.  Needs no workspace.  CPU memory. */
 attn_status attn_merge(const attn_merge_params *p, void *stream);
 
+/* The current CUDA device, by the archive's CUDA instances.  ATTN_ERR_ARCH, and all fields 0, if there is none or the
+ * archive has no CUDA instance; ERR_ARG: device is NULL. */
+attn_status attn_query_device(attn_device *device);
+
+/* Keys of a tile that suit a cache: 64 up to 4 MB of L2 (and without a device), 128 up to 8 MB, 256 above.  For those
+ * who cut attention themselves, in tiles that several blocks read at once; NULL = the current device. */
+int32_t attn_recommended_tile(const attn_device *device);
+
 /* ALiBi slopes of `heads` heads into slopes[heads] (host).  family: ATTN_ALIBI_PRESS (2^(-8 (h+1)/n) for
  * n = the power of two <= heads, then every other one of 2n) or ATTN_ALIBI_MPT (of the next power of two p:
  * 2^(-8 (h+1)/p), odd places first).  ERR_ARG: NULL, heads < 1 or an unknown family. */
 attn_status attn_alibi_slopes(float *slopes, int32_t heads, int32_t family);
+
+/* Writes into buf (len bytes, always terminated) what a finding says: "block_table[1][3] 99: must be 0 to 4"; copy it
+ * from the workspace first, which is the device's.  Answers ATTN_OK if all is right, else ATTN_ERR_ARG. */
+attn_status attn_debug_text(const attn_finding *f, char *buf, size_t len);
 
 /* "ATTN_OK" ..., or "ATTN_ERR_?" for a number that is none. */
 const char *attn_status_name(attn_status status);

@@ -1,9 +1,13 @@
 /* instance.h - instantiate one kernel.  NO INCLUDE GUARD: attn.h and attn.cuh include it once per
  * instance, with the parameters defined; all are undefined on the way out. */
-#include <attn/template/begin.h>
+#include <attn/template/begin.h> /* refuses what has no template */
 #if ATTN_KERNEL == ATTN_KERNEL_FORWARD && ATTN_ARCH <= ATTN_ARCH_AVX512BF16
 #include <attn/template/forward_cpu.h>
-#else
-#error "attn: no template for this ATTN_KERNEL on this ATTN_ARCH (have: ATTN_KERNEL_FORWARD on ATTN_ARCH_CPU, ATTN_ARCH_AVX2, ATTN_ARCH_AVX512, ATTN_ARCH_AVX512BF16)"
+#elif ATTN_KERNEL == ATTN_KERNEL_FORWARD && ATTN_ARCH == ATTN_ARCH_SIMT
+#include <attn/template/forward_simt.cuh>
+#elif ATTN_KERNEL == ATTN_KERNEL_FORWARD && (ATTN_ARCH == ATTN_ARCH_SM75 || ATTN_ARCH == ATTN_ARCH_SM80)
+#include <attn/template/forward_sm80.cuh>
+#elif ATTN_KERNEL == ATTN_KERNEL_FORWARD && ATTN_ARCH == ATTN_ARCH_SM90
+#include <attn/template/forward_sm90.cuh>
 #endif
 #include <attn/template/end.h>

@@ -18,9 +18,10 @@
 #define ATTN_ARCH_AVX512 3  /* x86-64 with AVX-512 F, BW, DQ and VL (2017 on) */
 #define ATTN_ARCH_AVX512BF16 4 /* the same and AVX512_BF16: bf16 products (2020 on); bf16 only */
 #define ATTN_ARCH_AMX    5  /* reserved for AMX-BF16/FP16 tiles; no template yet */
-#define ATTN_ARCH_SIMT   60 /* any CUDA GPU, FP32 FMA; no template yet */
-#define ATTN_ARCH_SM80   80 /* mma.sync + cp.async; no template yet */
-#define ATTN_ARCH_SM90   90 /* wgmma + TMA; no template yet */
+#define ATTN_ARCH_SIMT   60 /* any CUDA GPU from Pascal on: FP32 FMA */
+#define ATTN_ARCH_SM75   75 /* CUDA, compute capability 7.5 on: mma.sync m16n8k8; f16 only */
+#define ATTN_ARCH_SM80   80 /* CUDA, compute capability 8.0 on: mma.sync m16n8k16 and cp.async; f16 and bf16 */
+#define ATTN_ARCH_SM90   90 /* CUDA, compute capability 9.0 alone: wgmma and TMA; f16 and bf16 */
 
 /* The best CPU architecture that the compiler's own target flags allow. */
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
@@ -41,6 +42,10 @@
 #define ATTN_INT4 7 /* two signed nibbles a byte along dim, low nibble first, -7..7 */
 #define ATTN_BOOL 8 /* one byte an element, nonzero = attend: masks only */
 #define ATTN_BIT  9 /* packed bits, bit k % 8 of byte k / 8, 1 = attend: masks only */
+
+/* attn_params.device: where all memory of a call lies, and so what computes it. */
+#define ATTN_DEVICE_CPU  1 /* host memory; a CPU instance */
+#define ATTN_DEVICE_CUDA 2 /* memory that the current CUDA device can read; a CUDA instance */
 
 /* attn_params.causal: how the diagonal is aligned when seq_q != seq_k. */
 #define ATTN_CAUSAL_NONE         0
@@ -79,6 +84,21 @@
 enum { ATTN_FEATURES(ATTN_FEATURE_INDEX_) ATTN_FEATURE_COUNT };
 #undef ATTN_FEATURE_INDEX_
 #define ATTN_HAS(M) (1u << ATTN_INDEX_##M) /* ATTN_HAS(CAUSAL): the bit in attn_instance.features */
+
+/* What an instance with ATTN_DEBUG checks: lengths and tables, whose content is read only where the kernel runs. */
+#define ATTN_CONTENTS(X)                    \
+    X(CU_SEQLENS_Q, cu_seqlens_q)           \
+    X(CU_SEQLENS_K, cu_seqlens_k)           \
+    X(SEQUSED_Q, seqused_q)                 \
+    X(SEQUSED_K, seqused_k)                 \
+    X(BLOCK_TABLE, block_table)             \
+    X(PAGE_INDPTR, page_indptr)             \
+    X(PAGE_INDICES, page_indices)           \
+    X(LAST_PAGE_LEN, last_page_len)
+
+#define ATTN_CONTENT_(M, name) ATTN_CONTENT_##M,
+enum { ATTN_CONTENT_FINE, ATTN_CONTENTS(ATTN_CONTENT_) ATTN_CONTENT_COUNT };
+#undef ATTN_CONTENT_
 
 /* attn_params.flags. */
 #define ATTN_LSE_BASE2       1u /* lse in units of log2 instead of natural log */

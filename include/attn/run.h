@@ -31,7 +31,11 @@ static inline attn_status attn__find(const attn_instance *const *list, size_t n,
     if (!list && n)
         return attn__bad(t, "list NULL: must point to %zu instances", n);
     attn_status status = attn__prepare(full, p, t);
-    return status == ATTN_OK ? attn__select(list, n, full, instance, t) : status;
+    if (status != ATTN_OK)
+        return status;
+    if (!full->device)
+        full->device = attn__default_device(list, n);
+    return attn__select(list, n, full, instance, t);
 }
 
 /* Which instance serves p, with how much workspace; or why none does. */
@@ -99,6 +103,24 @@ static inline attn_status attn_run(const attn_instance *instance, const attn_par
 
 /* ---- helpers ----------------------------------------------------------------------------------- */
 
+/* The current CUDA device, by the CUDA instances of a list.  See attn_query_device. */
+static inline attn_status attn_list_query_device(const attn_instance *const *list, size_t n, attn_device *device)
+{
+    if (!device || (!list && n))
+        return ATTN_ERR_ARG;
+    memset(device, 0, sizeof *device);
+    for (size_t i = 0; i < n && !device->cc; i++)
+        if (list[i]->device)
+            *device = attn__device_of(list[i]);
+    return device->cc ? ATTN_OK : ATTN_ERR_ARCH;
+}
+
+/* See attn_recommended_tile; of this device, which must not be NULL. */
+static inline int32_t attn_run_recommended_tile(const attn_device *device)
+{
+    return device->l2 <= 4 << 20 ? 64 : device->l2 <= 8 << 20 ? 128 : 256;
+}
+
 /* See attn_alibi_slopes. */
 static inline attn_status attn_run_alibi_slopes(float *slopes, int32_t heads, int32_t family)
 {
@@ -116,6 +138,28 @@ static inline attn_status attn_run_alibi_slopes(float *slopes, int32_t heads, in
         slopes[h] = (float)exp2(-8 * place / (double)power);
     }
     return ATTN_OK;
+}
+
+/* See attn_debug_text. */
+static inline attn_status attn_run_debug_text(const attn_finding *f, char *buf, size_t len)
+{
+#define ATTN__NAME(M, name) #name,
+    static const char *const names[] = { "", ATTN_CONTENTS(ATTN__NAME) };
+#undef ATTN__NAME
+    if (!f || (!buf && len))
+        return ATTN_ERR_ARG;
+    attn__text t = attn__text_start(buf, len);
+    if (f->content == ATTN_CONTENT_FINE)
+        return ATTN_OK;
+    if (f->content < 0 || f->content >= ATTN_CONTENT_COUNT)
+        return attn__bad(&t, "content %d: not of a finding", (int)f->content);
+    attn__put(&t, "%s", names[f->content]);
+    if (f->content == ATTN_CONTENT_BLOCK_TABLE)
+        attn__put(&t, "[%d]", (int)f->sequence);
+    attn__put(&t, "[%d] %d: must be ", (int)f->position, (int)f->value);
+    if (f->most == INT32_MAX)
+        return attn__bad(&t, "at least %d", (int)f->least);
+    return attn__bad(&t, "%d to %d", (int)f->least, (int)f->most);
 }
 
 static inline const char *attn_run_status_name(attn_status status)

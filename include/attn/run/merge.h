@@ -89,8 +89,8 @@ static inline attn_status attn__merge_check(attn_merge_params *p, const attn_mer
     int64_t stride[4] = { p->part_lse_stride[0], p->part_lse_stride[1], p->part_lse_stride[2], 1 };
     int widest = 0;
     int64_t far = attn__add(attn__mul(p->parts - 1, attn__abs(p->part_o_stride)),
-                            attn__span(part.extent, p->part_o.stride, 4, &widest));
-    if (rows == INT64_MAX || far > INT64_MAX / 8 || attn__span(extent, stride, 4, &widest) > INT64_MAX / 8)
+                            attn__reach(part.extent, p->part_o.stride, 4, &widest));
+    if (rows == INT64_MAX || far > INT64_MAX / 8 || attn__reach(extent, stride, 4, &widest) > INT64_MAX / 8)
         return attn__bad(t, "part_o_stride %lld: too large, the parts would span over 2^63 bytes",
                          (long long)p->part_o_stride);
     return ATTN_OK;

@@ -10,6 +10,8 @@
  *   - window is 1 only if a side is finite; else it is 0 and both sides are -1
  *   - sink_tokens is 0 without a window
  *   - every feature that the instance has not is off
+ *   - device is ATTN_DEVICE_CUDA for an instance with a device function and ATTN_DEVICE_CPU for one without; the
+ *     current device executes it; rows of q, k and v are as its row_align says
  *   - there is work: batch > 0 and query rows > 0.  seq_k may be 0: o is then 0 and lse -inf (or the sink)
  *   - data pointers of q and o, of k and v if seq_k > 0, are set; all pointers are aligned to their
  *     element, no more; products of sizes, and of sizes and strides, fit int64

@@ -1,8 +1,9 @@
 /* select.h - which instance of a list serves a call, and the text if none does.
  *
  * The first in list order whose kernel, dtypes, head dims, GQA ratio and features cover the call and
- * whose arch this machine can execute.  Otherwise the nearest one, by the order of ATTN__FIT_..., says
- * what is missing and which row of a table would serve.  C11, C++ and CUDA. */
+ * whose arch this machine can execute; CPU instances for host memory, CUDA instances for a device's.
+ * Otherwise the nearest one, by the order of ATTN__FIT_..., says what is missing and which row of a table
+ * would serve.  C11, C++ and CUDA. */
 #ifndef ATTN_RUN_SELECT_H
 #define ATTN_RUN_SELECT_H
 
@@ -71,18 +72,23 @@ static inline int attn__has_any_cpu(void)
 
 typedef struct attn__arch {
     int32_t arch;
-    const char *name; /* in rows */
-    int (*runs)(void);
+    const char *name;  /* in rows */
+    int (*runs)(void); /* on this processor; NULL for an arch of CUDA */
+    int32_t cc_least, cc_most;
 } attn__arch;
 
-/* NULL for an arch that no template serves. */
+/* NULL for an arch that nothing serves. */
 static inline const attn__arch *attn__arch_of(int32_t arch)
 {
     static const attn__arch table[] = {
-        { ATTN_ARCH_CPU, "cpu", attn__has_any_cpu },
-        { ATTN_ARCH_AVX2, "avx2", attn__has_avx2 },
-        { ATTN_ARCH_AVX512, "avx512", attn__has_avx512 },
-        { ATTN_ARCH_AVX512BF16, "avx512bf16", attn__has_avx512bf16 },
+        { ATTN_ARCH_CPU, "cpu", attn__has_any_cpu, 0, 0 },
+        { ATTN_ARCH_AVX2, "avx2", attn__has_avx2, 0, 0 },
+        { ATTN_ARCH_AVX512, "avx512", attn__has_avx512, 0, 0 },
+        { ATTN_ARCH_AVX512BF16, "avx512bf16", attn__has_avx512bf16, 0, 0 },
+        { ATTN_ARCH_SIMT, "simt", NULL, 60, INT32_MAX },
+        { ATTN_ARCH_SM75, "sm75", NULL, 75, INT32_MAX },
+        { ATTN_ARCH_SM80, "sm80", NULL, 80, INT32_MAX },
+        { ATTN_ARCH_SM90, "sm90", NULL, 90, 90 },
     };
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++)
         if (table[i].arch == arch)
@@ -90,10 +96,56 @@ static inline const attn__arch *attn__arch_of(int32_t arch)
     return NULL;
 }
 
+/* Of a CPU: those of CUDA depend on the device, see attn__runs. */
 static inline int attn__arch_runs(int32_t arch)
 {
     const attn__arch *a = attn__arch_of(arch);
-    return a && a->runs();
+    return a && a->runs && a->runs();
+}
+
+static inline attn_device attn__device_of(const attn_instance *inst)
+{
+    attn_device d = { 0, 0, 0, 0 };
+    inst->device(&d);
+    return d;
+}
+
+/* Can this machine execute the instance?  If not, t says what keeps it. */
+static inline int attn__runs(const attn_instance *inst, attn__text *t)
+{
+    const attn__arch *arch = attn__arch_of(inst->arch);
+    attn_device d;
+    if (!inst->device) {
+        if (attn__arch_runs(inst->arch))
+            return 1;
+        attn__put(t, "this machine cannot execute it");
+        return 0;
+    }
+    d = attn__device_of(inst);
+    if (!d.cc)
+        attn__put(t, "there is no CUDA device");
+    else if (!arch || d.cc < arch->cc_least || d.cc > arch->cc_most)
+        attn__put(t, "it needs compute capability %d.%d, this device has %d.%d", arch ? (int)arch->cc_least / 10 : 0,
+                  arch ? (int)arch->cc_least % 10 : 0, (int)d.cc / 10, (int)d.cc % 10);
+    else if (inst->shared > d.shared)
+        attn__put(t, "it needs %d bytes of shared memory a block, this device has %d", (int)inst->shared,
+                  (int)d.shared);
+    else
+        return 1;
+    return 0;
+}
+
+/* Where the memory of a call lies that does not say: on a device, if there is one that the list can use. */
+static inline int32_t attn__default_device(const attn_instance *const *list, size_t n)
+{
+    int cpu = 0, cuda = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (list[i]->device && !cuda && attn__device_of(list[i]).cc)
+            return ATTN_DEVICE_CUDA;
+        cuda |= list[i]->device != NULL;
+        cpu |= list[i]->device == NULL;
+    }
+    return cuda && !cpu ? ATTN_DEVICE_CUDA : ATTN_DEVICE_CPU;
 }
 
 /* ---- what a call needs ------------------------------------------------------------------------- */
@@ -144,27 +196,75 @@ static inline uint32_t attn__needs(const attn_params *p)
 /* What keeps an instance from a call, the nearest last. */
 enum {
     ATTN__FIT_KERNEL,
+    ATTN__FIT_DEVICE,
     ATTN__FIT_DTYPE,
     ATTN__FIT_HEAD_DIM,
     ATTN__FIT_GQA,
     ATTN__FIT_FEATURES,
     ATTN__FIT_ARCH,
+    ATTN__FIT_ROWS,
     ATTN__FITS
 };
 
+static inline int attn__head_dims_fit(const attn_instance *inst, const attn_params *p)
+{
+    if (inst->head_dim_min < inst->head_dim) /* a range */
+        return inst->head_dim_min <= p->head_dim && p->head_dim <= inst->head_dim &&
+               inst->head_dim_min <= p->head_dim_v && p->head_dim_v <= inst->head_dim_v;
+    return (!inst->head_dim || inst->head_dim == p->head_dim) &&
+           (!inst->head_dim_v || inst->head_dim_v == p->head_dim_v);
+}
+
+/* Do the rows of q, k and v begin at multiples of `align` bytes, dims side by side?  If not, t says which. */
+static inline int attn__rows_fit(int align, const attn_params *p, attn__text *t)
+{
+    const attn_tensor *const tensors[] = { &p->q, &p->k, &p->v };
+    attn__view view[ATTN__VIEWS];
+    attn__views((attn_params *)p, view); /* only looks */
+    for (int n = 0; n < 3 && align; n++) {
+        const attn_tensor *x = tensors[n];
+        const int bytes = attn__dtype_of(x->dtype).bits / 8;
+        if (!x->data)
+            continue;
+        if (x->dim_block) {
+            attn__put(t, "%s.dim_block %d", view[n].name, (int)x->dim_block);
+            return 0;
+        }
+        if ((uintptr_t)x->data % (unsigned)align) {
+            attn__put(t, "%s.data %p", view[n].name, x->data);
+            return 0;
+        }
+        for (int i = 0; i < 4; i++) {
+            /* A cache may have more pages than the call says. */
+            const int many = view[n].extent[i] > 1 || (i == 0 && n != ATTN__Q && p->page_size);
+            const int64_t s = x->stride[i];
+            if (i == 3 ? s != 1 : many && s % align * bytes % align) {
+                attn__put(t, "%s.stride[%d] %lld", view[n].name, i, (long long)s);
+                return 0;
+            }
+        }
+    }
+    return 1;
+}
+
 static inline int attn__fit(const attn_instance *inst, const attn_params *p, uint32_t needs)
 {
+    attn__text none = { NULL, 0 };
     if (inst->kernel != ATTN_KERNEL_FORWARD)
         return ATTN__FIT_KERNEL;
+    if ((inst->device != NULL) != (p->device == ATTN_DEVICE_CUDA))
+        return ATTN__FIT_DEVICE;
     if (inst->dtype != p->q.dtype || inst->kv_dtype != p->k.dtype)
         return ATTN__FIT_DTYPE;
-    if ((inst->head_dim && inst->head_dim != p->head_dim) || (inst->head_dim_v && inst->head_dim_v != p->head_dim_v))
+    if (!attn__head_dims_fit(inst, p))
         return ATTN__FIT_HEAD_DIM;
     if (inst->gqa && inst->gqa != p->heads_q / p->heads_k)
         return ATTN__FIT_GQA;
     if (needs & ~inst->features)
         return ATTN__FIT_FEATURES;
-    return attn__arch_runs(inst->arch) ? ATTN__FITS : ATTN__FIT_ARCH;
+    if (!attn__runs(inst, &none))
+        return ATTN__FIT_ARCH;
+    return attn__rows_fit(inst->row_align, p, &none) ? ATTN__FITS : ATTN__FIT_ROWS;
 }
 
 static inline int attn__bits(uint32_t x)
@@ -200,18 +300,21 @@ static inline const attn_instance *attn__nearest(const attn_instance *const *lis
 static inline void attn__put_column(attn__text *t, const attn_instance *inst, int fit)
 {
     const attn__arch *arch = attn__arch_of(inst->arch);
-    if (fit == ATTN__FIT_KERNEL)
+    if (fit == ATTN__FIT_KERNEL) {
         attn__put(t, "%d", (int)inst->kernel);
-    else if (fit == ATTN__FIT_DTYPE)
+    } else if (fit == ATTN__FIT_DTYPE) {
         attn__put_dtypes(t, inst->dtype, inst->kv_dtype);
-    else if (fit == ATTN__FIT_HEAD_DIM)
+    } else if (fit == ATTN__FIT_HEAD_DIM) {
+        if (inst->head_dim_min < inst->head_dim)
+            attn__put(t, "%d..", (int)inst->head_dim_min);
         attn__put_head_dim(t, inst->head_dim, inst->head_dim_v);
-    else if (fit == ATTN__FIT_GQA)
+    } else if (fit == ATTN__FIT_GQA) {
         attn__put(t, "%d", (int)inst->gqa);
-    else if (arch)
+    } else if (arch) {
         attn__put(t, "%s", arch->name);
-    else
+    } else {
         attn__put(t, "%d", (int)inst->arch);
+    }
 }
 
 /* `64, 128`: each value once that a column has in the instances that came as near. */
@@ -239,22 +342,52 @@ static inline void attn__put_values(attn__text *t, const attn_instance *const *l
     }
 }
 
-/* The row of a table that would serve the call: like the nearest instance, for an arch of this machine. */
-static inline void attn__put_row(attn__text *t, const attn_instance *nearest, const attn_params *p, uint32_t needs)
+/* The CPU arch that a row should name: like the nearest instance's, if this machine executes it. */
+static inline int32_t attn__cpu_arch_for(const attn_instance *nearest, const attn_params *p)
 {
     static const int32_t preference[] = { ATTN_ARCH_AVX512, ATTN_ARCH_AVX2, ATTN_ARCH_CPU };
-    int32_t arch = nearest ? nearest->arch : 0;
+    int32_t arch = nearest && !nearest->device ? nearest->arch : 0;
     int bf16 = p->q.dtype == ATTN_BF16 && p->k.dtype == ATTN_BF16;
     if (!attn__arch_runs(arch) || (arch == ATTN_ARCH_AVX512BF16 && !bf16))
         for (int i = 2; i >= 0; i--)
             arch = attn__arch_runs(preference[i]) ? preference[i] : arch;
+    return arch;
+}
+
+/* The CUDA arch that a row should name: the fastest that has these types, dims and rows, on this device. */
+static inline int32_t attn__cuda_arch_for(const attn_instance *nearest, const attn_params *p)
+{
+    static const struct {
+        int32_t arch;
+        uint32_t dtypes;
+    } mma[] = { { ATTN_ARCH_SM80, 1u << ATTN_F16 | 1u << ATTN_BF16 }, { ATTN_ARCH_SM75, 1u << ATTN_F16 } };
+    attn__text none = { NULL, 0 };
+    int32_t cc = nearest && nearest->device ? attn__device_of(nearest).cc : INT32_MAX;
+    int dims = p->head_dim >= 16 && p->head_dim <= 256 && p->head_dim % 8 == 0 && p->head_dim_v >= 16 &&
+               p->head_dim_v <= 256 && p->head_dim_v % 8 == 0;
+    for (int i = 0; i < 2 && dims && attn__rows_fit(16, p, &none); i++)
+        if (cc >= attn__arch_of(mma[i].arch)->cc_least && p->k.dtype == p->q.dtype && mma[i].dtypes >> p->q.dtype & 1u)
+            return mma[i].arch;
+    return ATTN_ARCH_SIMT;
+}
+
+/* The row of a table that would serve the call: like the nearest instance, for an arch of this machine. */
+static inline void attn__put_row(attn__text *t, const attn_instance *nearest, const attn_params *p, uint32_t needs)
+{
+    const int cuda = p->device == ATTN_DEVICE_CUDA;
+    const int32_t arch = cuda ? attn__cuda_arch_for(nearest, p) : attn__cpu_arch_for(nearest, p);
+    int tile_q = nearest ? (int)nearest->tile_q : 192, tile_k = nearest ? (int)nearest->tile_k : 128;
+    if (cuda) { /* what fits everywhere: the nearest instance's tiles may go with warps that a row would have to name */
+        tile_q = 64;
+        tile_k = arch == ATTN_ARCH_SIMT || p->head_dim > 128 || p->head_dim_v > 128 ? 32 : 64;
+    }
     attn__put(t, "; add attn_row(forward, %s, ", attn__arch_of(arch)->name);
     attn__put_dtypes(t, p->q.dtype, p->k.dtype);
     attn__put(t, ", ");
     attn__put_head_dim(t, p->head_dim, p->head_dim_v);
     attn__put(t, ", any, ");
     attn__put_features(t, needs);
-    attn__put(t, ", %d, %d, none)", nearest ? (int)nearest->tile_q : 192, nearest ? (int)nearest->tile_k : 128);
+    attn__put(t, ", %d, %d, none)", tile_q, tile_k);
 }
 
 /* `window 1, softcap 30`: the fields that ask for these features. */
@@ -284,10 +417,11 @@ static inline void attn__put_call(attn__text *t, const attn_params *p, int fit)
     }
 }
 
-/* The row language has f32, f16 and bf16, and the features up to paged. */
-static inline int attn__row_exists(const attn_params *p, uint32_t needs)
+/* The row language has f32, f16 and bf16, and the features up to paged.  No row makes a device of what is none. */
+static inline int attn__row_exists(const attn_params *p, uint32_t needs, const attn_instance *nearest, int fit)
 {
-    return p->q.dtype <= ATTN_BF16 && p->k.dtype <= ATTN_BF16 && needs < 2 * ATTN_HAS(PAGED);
+    return p->q.dtype <= ATTN_BF16 && p->k.dtype <= ATTN_BF16 && needs < 2 * ATTN_HAS(PAGED) &&
+           !(fit == ATTN__FIT_ARCH && nearest->device && attn__device_of(nearest).cc < 60);
 }
 
 static inline attn_status attn__refuse(const attn_instance *const *list, size_t n, const attn_params *p,
@@ -296,9 +430,13 @@ static inline attn_status attn__refuse(const attn_instance *const *list, size_t 
     uint32_t needs = attn__needs(p), all = 0;
     attn_status status = ATTN_ERR_UNSUPPORTED;
     for (size_t i = 0; i < n; i++)
-        all |= list[i]->features;
+        if ((list[i]->device != NULL) == (p->device == ATTN_DEVICE_CUDA))
+            all |= list[i]->features;
     if (!nearest) {
         attn__put(t, "the list of instances is empty");
+    } else if (fit == ATTN__FIT_DEVICE) {
+        attn__put(t, "device %s: this list has no instance for it",
+                  p->device == ATTN_DEVICE_CUDA ? "ATTN_DEVICE_CUDA" : "ATTN_DEVICE_CPU");
     } else if (needs & ~all) { /* nothing else would help */
         attn__put_causes(t, p, needs & ~all);
         attn__put(t, ": no instance has ");
@@ -313,13 +451,17 @@ static inline attn_status attn__refuse(const attn_instance *const *list, size_t 
         status = ATTN_ERR_ARCH;
         attn__put(t, "arch ");
         attn__put_values(t, list, n, p, needs, fit);
-        attn__put(t, ": %s would serve this call, but this machine cannot execute it", nearest->name);
+        attn__put(t, ": %s would serve this call, but ", nearest->name);
+        attn__runs(nearest, t);
+    } else if (fit == ATTN__FIT_ROWS) {
+        attn__rows_fit(nearest->row_align, p, t);
+        attn__put(t, ": %s needs rows at a multiple of %d bytes", nearest->name, (int)nearest->row_align);
     } else {
         attn__put_call(t, p, fit);
         attn__put(t, ": this list has ");
         attn__put_values(t, list, n, p, needs, fit);
     }
-    if (attn__row_exists(p, needs))
+    if (attn__row_exists(p, needs, nearest, fit))
         attn__put_row(t, nearest, p, needs);
     return status;
 }
@@ -333,19 +475,29 @@ static inline attn_status attn__select(const attn_instance *const *list, size_t 
     return *instance ? ATTN_OK : attn__refuse(list, n, p, nearest, fit, t);
 }
 
-/* `  NAME: ...` for each instance up to the one that serves. */
+/* `  NAME: ...` for each instance up to the one that serves; those for other memory are not considered. */
 static inline void attn__put_list(attn__text *t, const attn_instance *const *list, size_t n, const attn_params *p)
 {
     uint32_t needs = attn__needs(p);
     int fit = ATTN__FIT_KERNEL;
     for (size_t i = 0; i < n && fit != ATTN__FITS; i++) {
-        static const char *const what[] = { "kernel ", "dtype ", "head_dim ", "gqa ", "has no ", "arch ", "serves" };
+        static const char *const what[] = { "kernel ", "", "dtype ", "head_dim ", "gqa ", "has no ", "arch ", "",
+                                            "serves" };
         fit = attn__fit(list[i], p, needs);
+        if (fit == ATTN__FIT_DEVICE)
+            continue;
         attn__put(t, "\n  %s: %s", list[i]->name, what[fit]);
-        if (fit == ATTN__FIT_FEATURES)
+        if (fit == ATTN__FIT_FEATURES) {
             attn__put_features(t, needs & ~list[i]->features);
-        else if (fit != ATTN__FITS)
+        } else if (fit == ATTN__FIT_ROWS) {
+            attn__rows_fit(list[i]->row_align, p, t);
+        } else if (fit != ATTN__FITS) {
             attn__put_column(t, list[i], fit);
+        }
+        if (fit == ATTN__FIT_ARCH && list[i]->device) {
+            attn__put(t, ", ");
+            attn__runs(list[i], t);
+        }
     }
 }
 

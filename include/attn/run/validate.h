@@ -57,6 +57,7 @@ static inline attn_status attn__check_numbers(const attn_params *p, attn__text *
         { "seq_q", p->seq_q, 0, max, NULL },
         { "seq_k", p->seq_k, 0, max, NULL },
         { "total_q", p->total_q, 0, max, NULL },
+        { "device", p->device, 0, ATTN_DEVICE_CUDA, "ATTN_DEVICE_CPU, ATTN_DEVICE_CUDA, or 0" },
         { "q.dtype", p->q.dtype, ATTN_F32, ATTN_BIT, "an element type (ATTN_F32 ...)" },
         { "k.dtype", p->k.dtype, 0, ATTN_BIT, dtype },
         { "v.dtype", p->v.dtype, 0, ATTN_BIT, dtype },
@@ -220,7 +221,7 @@ static inline attn_status attn__check_relations(const attn_params *p, attn__text
 /* ---- tensors and pointers, on the filled block ------------------------------------------------- */
 
 /* Elements from the first to the last one that a tensor touches, INT64_MAX if they do not fit. */
-static inline int64_t attn__span(const int64_t *extent, const int64_t *stride, int n, int *widest)
+static inline int64_t attn__reach(const int64_t *extent, const int64_t *stride, int n, int *widest)
 {
     int64_t span = 0, most = -1;
     for (int i = 0; i < n; i++) {
@@ -276,7 +277,7 @@ static inline attn_status attn__check_view(const attn__view *v, int output, int 
     for (int i = v->packed; i < 4; i++)
         if (output && v->needed && extent[i] > 1 && !stride[i])
             return attn__bad(t, "%s.stride[%d] 0: must not be 0, results would overlap", v->name, i);
-    if (attn__add(attn__span(extent, stride, 4, &widest), x->dim_block) > INT64_MAX / bytes)
+    if (attn__add(attn__reach(extent, stride, 4, &widest), x->dim_block) > INT64_MAX / bytes)
         return attn__bad(t, "%s.stride[%d] %lld: too large, %s would span over 2^63 bytes", v->name, widest,
                          (long long)stride[widest], v->name);
     return ATTN_OK;
@@ -292,7 +293,7 @@ static inline attn_status attn__check_lse(const char *name, const int64_t *strid
         if (extent[i] > 1 && attn__abs(stride[i]) < rows)
             return attn__bad(t, "%s[%d] %lld: must be at least the %lld rows, results would overlap", name, i,
                              (long long)stride[i], (long long)rows);
-    if (attn__span(extent, strides, 3, &widest) > INT64_MAX / 8)
+    if (attn__reach(extent, strides, 3, &widest) > INT64_MAX / 8)
         return attn__bad(t, "%s[%d] %lld: too large, lse would span over 2^63 bytes", name, widest,
                          (long long)strides[widest]);
     return ATTN_OK;

@@ -15,12 +15,16 @@
 #error "attn: ATTN_KERNEL must be ATTN_KERNEL_FORWARD"
 #endif
 #ifndef ATTN_ARCH
-#error "attn: define ATTN_ARCH (ATTN_ARCH_CPU, ATTN_ARCH_AVX2, ATTN_ARCH_AVX512, ATTN_ARCH_AVX512BF16 or ATTN_ARCH_NATIVE)"
-#elif ATTN_ARCH < ATTN_ARCH_CPU || ATTN_ARCH > ATTN_ARCH_AVX512BF16
-#error "attn: ATTN_ARCH must be ATTN_ARCH_CPU, ATTN_ARCH_AVX2, ATTN_ARCH_AVX512, ATTN_ARCH_AVX512BF16 or ATTN_ARCH_NATIVE"
+#error "attn: define ATTN_ARCH (ATTN_ARCH_CPU, ATTN_ARCH_AVX2, ATTN_ARCH_AVX512, ATTN_ARCH_AVX512BF16, ATTN_ARCH_NATIVE, ATTN_ARCH_SIMT, ATTN_ARCH_SM75, ATTN_ARCH_SM80 or ATTN_ARCH_SM90)"
+#elif (ATTN_ARCH < ATTN_ARCH_CPU || ATTN_ARCH > ATTN_ARCH_AVX512BF16) && ATTN_ARCH != ATTN_ARCH_SIMT && \
+    ATTN_ARCH != ATTN_ARCH_SM75 && ATTN_ARCH != ATTN_ARCH_SM80 && ATTN_ARCH != ATTN_ARCH_SM90
+#error "attn: ATTN_ARCH must be ATTN_ARCH_CPU, ATTN_ARCH_AVX2, ATTN_ARCH_AVX512, ATTN_ARCH_AVX512BF16, ATTN_ARCH_NATIVE, ATTN_ARCH_SIMT, ATTN_ARCH_SM75, ATTN_ARCH_SM80 or ATTN_ARCH_SM90"
 #endif
 #if defined(__CUDACC__) && ATTN_ARCH <= ATTN_ARCH_AVX512BF16
 #error "attn: ATTN_ARCH of a CPU is for the host compiler, which unrolls its loops: put this block into a .c file"
+#endif
+#if !defined(__CUDACC__) && !defined(ATTN_EMULATED) && ATTN_ARCH >= ATTN_ARCH_SIMT
+#error "attn: ATTN_ARCH of a GPU is for nvcc: put this block into a .cu file"
 #endif
 #if ATTN_ARCH >= ATTN_ARCH_AVX2 && ATTN_ARCH <= ATTN_ARCH_AVX512BF16 && !defined(__x86_64__)
 #error "attn: ATTN_ARCH_AVX2, ATTN_ARCH_AVX512 and ATTN_ARCH_AVX512BF16 are for x86-64; use ATTN_ARCH_CPU"
@@ -35,6 +39,9 @@
 #elif ATTN_HEAD_DIM < 0 || ATTN_HEAD_DIM > 1024
 #error "attn: ATTN_HEAD_DIM must be 1 to 1024, or 0 for any at run time"
 #endif
+#if ATTN_ARCH >= ATTN_ARCH_SM75 && (ATTN_HEAD_DIM < 16 || ATTN_HEAD_DIM > 256 || ATTN_HEAD_DIM % 8)
+#error "attn: ATTN_HEAD_DIM must be a multiple of 8 from 16 to 256 on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90; use ATTN_ARCH_SIMT"
+#endif
 
 /* ---- optional: types and shapes --------------------------------------------------------------- */
 #ifndef ATTN_KV_DTYPE
@@ -45,10 +52,28 @@
 #if ATTN_ARCH == ATTN_ARCH_AVX512BF16 && (ATTN_DTYPE != ATTN_BF16 || ATTN_KV_DTYPE != ATTN_BF16)
 #error "attn: ATTN_ARCH_AVX512BF16 serves ATTN_DTYPE ATTN_BF16 alone; use ATTN_ARCH_AVX512"
 #endif
+#if ATTN_ARCH == ATTN_ARCH_SM75 && (ATTN_DTYPE != ATTN_F16 || ATTN_KV_DTYPE != ATTN_F16)
+#error "attn: ATTN_ARCH_SM75 serves ATTN_DTYPE ATTN_F16 alone; use ATTN_ARCH_SIMT"
+#endif
+#if ATTN_ARCH >= ATTN_ARCH_SM80 && (ATTN_DTYPE == ATTN_F32 || ATTN_KV_DTYPE != ATTN_DTYPE)
+#error "attn: ATTN_ARCH_SM80 and ATTN_ARCH_SM90 serve ATTN_DTYPE ATTN_F16 and ATTN_BF16, ATTN_KV_DTYPE the same; use ATTN_ARCH_SIMT"
+#endif
 #ifndef ATTN_HEAD_DIM_V
 #define ATTN_HEAD_DIM_V ATTN_HEAD_DIM
 #elif ATTN_HEAD_DIM_V < 0 || ATTN_HEAD_DIM_V > 1024 || (ATTN_HEAD_DIM_V == 0) != (ATTN_HEAD_DIM == 0)
 #error "attn: ATTN_HEAD_DIM_V must be 1 to 1024, and 0 exactly if ATTN_HEAD_DIM is 0"
+#endif
+#if ATTN_ARCH >= ATTN_ARCH_SM75 && (ATTN_HEAD_DIM_V < 16 || ATTN_HEAD_DIM_V > 256 || ATTN_HEAD_DIM_V % 8)
+#error "attn: ATTN_HEAD_DIM_V must be a multiple of 8 from 16 to 256 on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90"
+#endif
+#if defined(ATTN_HEAD_DIM_MIN) && ATTN_ARCH < ATTN_ARCH_SM75
+#error "attn: ATTN_HEAD_DIM_MIN has a meaning on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90 alone; leave it out"
+#endif
+#ifndef ATTN_HEAD_DIM_MIN
+#define ATTN_HEAD_DIM_MIN ATTN_HEAD_DIM
+#elif ATTN_HEAD_DIM_MIN != ATTN_HEAD_DIM && (ATTN_HEAD_DIM_MIN < 16 || ATTN_HEAD_DIM_MIN % 8 || \
+    ATTN_HEAD_DIM_MIN > ATTN_HEAD_DIM || ATTN_HEAD_DIM_MIN > ATTN_HEAD_DIM_V)
+#error "attn: ATTN_HEAD_DIM_MIN must be a multiple of 8 from 16 to ATTN_HEAD_DIM and ATTN_HEAD_DIM_V"
 #endif
 #ifndef ATTN_GQA
 #define ATTN_GQA 0
@@ -112,11 +137,15 @@
 #elif ATTN_PAGED != 0 && ATTN_PAGED != 1
 #error "attn: ATTN_PAGED must be 0 or 1"
 #endif
+#if ATTN_PAGED && ATTN_ARCH == ATTN_ARCH_SM90
+#error "attn: ATTN_PAGED must be 0 on ATTN_ARCH_SM90, which copies boxes of a tensor; use ATTN_ARCH_SM80"
+#endif
 #if ATTN_SINK_TOKENS && !ATTN_WINDOW
 #error "attn: ATTN_SINK_TOKENS needs ATTN_WINDOW: without a window no key is hidden that a sink token could keep"
 #endif
 
 /* ---- optional: tiles -------------------------------------------------------------------------- */
+#if ATTN_ARCH <= ATTN_ARCH_AVX512BF16
 /* Defaults from docs/performance.md: as many rows as keep Q, O and one K and V tile in a 1 MB L2. */
 #ifndef ATTN_TILE_Q
 #define ATTN_TILE_Q 192
@@ -128,8 +157,101 @@
 #elif ATTN_TILE_K < 32 || ATTN_TILE_K > 1024 || ATTN_TILE_K % 32
 #error "attn: ATTN_TILE_K must be a multiple of 32 from 32 to 1024 on a CPU arch"
 #endif
-#ifdef ATTN_STAGES
-#error "attn: ATTN_STAGES has no meaning on a CPU arch; leave it out"
+#if defined(ATTN_WARPS) || defined(ATTN_STAGES) || defined(ATTN_BLOCKS) || defined(ATTN_SPILL) || \
+    defined(ATTN_DEBUG)
+#error "attn: ATTN_WARPS, ATTN_STAGES, ATTN_BLOCKS, ATTN_SPILL and ATTN_DEBUG have no meaning on a CPU arch; leave them out"
+#endif
+#else /* CUDA */
+#if ATTN_ARCH == ATTN_ARCH_SM90
+/* What was fastest on an H200 (docs/performance.md). */
+#ifdef ATTN_TILE_Q
+#elif ATTN_HEAD_DIM <= 64 && ATTN_HEAD_DIM_V <= 64
+#define ATTN_TILE_Q 192
+#else
+#define ATTN_TILE_Q 128
+#endif
+#if ATTN_TILE_Q < 64 || ATTN_TILE_Q > 256 || ATTN_TILE_Q % 64
+#error "attn: ATTN_TILE_Q must be a multiple of 64 from 64 to 256 on ATTN_ARCH_SM90"
+#endif
+#ifdef ATTN_TILE_K
+#elif ATTN_HEAD_DIM <= 64 && ATTN_HEAD_DIM_V <= 64
+#define ATTN_TILE_K 96
+#elif ATTN_HEAD_DIM <= 128 && ATTN_HEAD_DIM_V <= 128
+#define ATTN_TILE_K 128
+#elif ATTN_HEAD_DIM <= 192 && ATTN_HEAD_DIM_V <= 192
+#define ATTN_TILE_K 96
+#else
+#define ATTN_TILE_K 80
+#endif
+#if ATTN_TILE_K < 16 || ATTN_TILE_K > 256 || ATTN_TILE_K % 16
+#error "attn: ATTN_TILE_K must be a multiple of 16 from 16 to 256 on ATTN_ARCH_SM90"
+#endif
+#ifndef ATTN_WARPS
+#define ATTN_WARPS (4 + ATTN_TILE_Q / 16)
+#elif ATTN_WARPS != 4 + ATTN_TILE_Q / 16
+#error "attn: ATTN_WARPS must be 4 + ATTN_TILE_Q / 16 on ATTN_ARCH_SM90; leave it out"
+#endif
+#if defined(ATTN_BLOCKS) && ATTN_BLOCKS != 1
+#error "attn: ATTN_BLOCKS must be 1 on ATTN_ARCH_SM90; leave it out"
+#endif
+#endif
+#ifndef ATTN_WARPS
+#define ATTN_WARPS 4
+#elif ATTN_ARCH != ATTN_ARCH_SM90 && (ATTN_WARPS < 1 || ATTN_WARPS > 16)
+#error "attn: ATTN_WARPS must be 1 to 16"
+#endif
+#ifndef ATTN_STAGES
+#define ATTN_STAGES 2
+#elif ATTN_STAGES < 1 || ATTN_STAGES > 4
+#error "attn: ATTN_STAGES must be 1 to 4"
+#endif
+#ifndef ATTN_BLOCKS
+#define ATTN_BLOCKS 1
+#elif ATTN_BLOCKS < 1 || ATTN_BLOCKS > 32
+#error "attn: ATTN_BLOCKS must be 1 to 32"
+#endif
+#ifndef ATTN_SPILL
+#define ATTN_SPILL 0
+#elif ATTN_SPILL < 0 || ATTN_SPILL > 65536
+#error "attn: ATTN_SPILL must be 0 to 65536"
+#endif
+#ifndef ATTN_DEBUG
+#define ATTN_DEBUG 0
+#elif ATTN_DEBUG != 0 && ATTN_DEBUG != 1
+#error "attn: ATTN_DEBUG must be 0, or 1 to check lengths and tables before each call"
+#endif
+#if ATTN_ARCH == ATTN_ARCH_SIMT
+/* Defaults: what fits into the 48 KB of shared memory that a block has on every GPU. */
+#ifdef ATTN_TILE_Q
+#elif ATTN_HEAD_DIM <= 96 && ATTN_HEAD_DIM_V <= 96
+#define ATTN_TILE_Q (16 * ATTN_WARPS)
+#else
+#define ATTN_TILE_Q (8 * ATTN_WARPS)
+#endif
+#if ATTN_TILE_Q < 4 || ATTN_TILE_Q > 256 || ATTN_TILE_Q % (4 * ATTN_WARPS)
+#error "attn: ATTN_TILE_Q must be a multiple of 4 * ATTN_WARPS up to 256 on ATTN_ARCH_SIMT"
+#endif
+#ifndef ATTN_TILE_K
+#define ATTN_TILE_K 32
+#elif ATTN_TILE_K < 32 || ATTN_TILE_K > 128 || ATTN_TILE_K % 32
+#error "attn: ATTN_TILE_K must be a multiple of 32 from 32 to 128 on ATTN_ARCH_SIMT"
+#endif
+#elif ATTN_ARCH != ATTN_ARCH_SM90 /* ATTN_ARCH_SM75 and ATTN_ARCH_SM80: a warp has whole 16-row tiles of an mma */
+#ifdef ATTN_TILE_Q
+#elif ATTN_HEAD_DIM <= 128 && ATTN_HEAD_DIM_V <= 128
+#define ATTN_TILE_Q (32 * ATTN_WARPS)
+#else
+#define ATTN_TILE_Q (16 * ATTN_WARPS)
+#endif
+#if ATTN_TILE_Q < 16 || ATTN_TILE_Q > 1024 || ATTN_TILE_Q % (16 * ATTN_WARPS)
+#error "attn: ATTN_TILE_Q must be a multiple of 16 * ATTN_WARPS up to 1024 on ATTN_ARCH_SM75 and ATTN_ARCH_SM80"
+#endif
+#ifndef ATTN_TILE_K
+#define ATTN_TILE_K 64
+#elif ATTN_TILE_K < 16 || ATTN_TILE_K > 256 || ATTN_TILE_K % 16
+#error "attn: ATTN_TILE_K must be a multiple of 16 from 16 to 256 on ATTN_ARCH_SM75 and ATTN_ARCH_SM80"
+#endif
+#endif
 #endif
 
 /* ---- derived ---------------------------------------------------------------------------------- */

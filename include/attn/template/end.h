@@ -2,10 +2,15 @@
  *
  * Included by instance.h alone, after the template; no guard.  ATTN_EXPORT, set by generated files
  * alone, makes the descriptor external; otherwise it is static, so that an instance in a user's file
- * and one of the same name in the archive live in one program. */
+ * and one of the same name in the archive live in one program.
+ *
+ * Of a template it wants NAME_workspace and NAME_launch, and the macros ATTN_ROW_ALIGN, ATTN_SHARED_BYTES and
+ * ATTN_DEVICE_FN, the last three fields of the descriptor that are no parameters. */
 
 #define ATTN_BIT_IF_(M) ((ATTN_##M) ? ATTN_HAS(M) : 0u)
 
+/* clang would take the descriptor for one of the device, too, where its functions are not. */
+#if !(defined(__clang__) && defined(__CUDA_ARCH__))
 #ifdef ATTN_EXPORT
 #ifdef __cplusplus
 extern "C" {
@@ -17,7 +22,7 @@ static const attn_instance ATTN_NAME =
 #endif
 {
     ATTN_STR(ATTN_NAME), ATTN_KERNEL, ATTN_ARCH, ATTN_DTYPE, ATTN_KV_DTYPE,
-    ATTN_HEAD_DIM, ATTN_HEAD_DIM_V, ATTN_GQA,
+    ATTN_HEAD_DIM, ATTN_HEAD_DIM_V, ATTN_HEAD_DIM_MIN, ATTN_GQA,
     ATTN_BIT_IF_(CAUSAL) | ATTN_BIT_IF_(WINDOW) | ATTN_BIT_IF_(CHUNK) | ATTN_BIT_IF_(SINK_TOKENS) |
         ATTN_BIT_IF_(SINK_LOGITS) | ATTN_BIT_IF_(SOFTCAP) | ATTN_BIT_IF_(ALIBI) | ATTN_BIT_IF_(BIAS) |
         ATTN_BIT_IF_(BOOL_MASK) | ATTN_BIT_IF_(VARLEN) | ATTN_BIT_IF_(PAGED),
@@ -28,11 +33,13 @@ static const attn_instance ATTN_NAME =
     2u +
 #endif
     0u,
-    ATTN_TILE_Q, ATTN_TILE_K, ATTN_FN(_workspace), ATTN_FN(_launch)
+    ATTN_TILE_Q, ATTN_TILE_K, ATTN_ROW_ALIGN, ATTN_SHARED_BYTES, ATTN_FN(_workspace), ATTN_FN(_launch),
+    ATTN_DEVICE_FN
 };
 #if defined(ATTN_EXPORT) && defined(__cplusplus)
 }
 #endif
+#endif /* not the device pass of clang */
 
 #undef ATTN_BIT_IF_
 #undef ATTN_FN
@@ -44,6 +51,7 @@ static const attn_instance ATTN_NAME =
 #undef ATTN_KV_DTYPE
 #undef ATTN_HEAD_DIM
 #undef ATTN_HEAD_DIM_V
+#undef ATTN_HEAD_DIM_MIN
 #undef ATTN_GQA
 #undef ATTN_CAUSAL
 #undef ATTN_WINDOW
@@ -58,6 +66,14 @@ static const attn_instance ATTN_NAME =
 #undef ATTN_PAGED
 #undef ATTN_TILE_Q
 #undef ATTN_TILE_K
+#undef ATTN_WARPS
+#undef ATTN_STAGES
+#undef ATTN_BLOCKS
+#undef ATTN_SPILL
+#undef ATTN_DEBUG
+#undef ATTN_ROW_ALIGN
+#undef ATTN_SHARED_BYTES
+#undef ATTN_DEVICE_FN
 #undef ATTN_SCORE_MOD
 #undef ATTN_MASK
 #undef ATTN_USER

@@ -47,6 +47,7 @@ typedef struct ATTN_FN(_call) {
     int block;            /* rows of a unit, a multiple of MR unless all fit */
     int blocks;           /* units over the rows of a sequence and KV head */
     int parts, part_keys; /* parts of the keys, and keys of each, a multiple of TILE_K */
+    int stream;           /* few rows read K and V as one stream */
     int64_t units;        /* batch * heads_k * blocks * parts */
     int64_t part_rows;    /* rows of O in one part = batch * heads_k * group * seq_q */
     float q_scale;        /* what Q is multiplied with while it is gathered */
@@ -239,14 +240,20 @@ ATTN_NOINLINE void ATTN_FN(_tile_direct)(const ATTN_FN(_unit) *u, int k0, int n)
     /* While the first rows of Q pass, the keys to come are asked for: of this tile, then of the next, which follow in
      * the table.  While others pass, what comes after these keys: their V, and then the next tile's K. */
     const int ask = n == ATTN_TILE_K && u->soon_n >= ATTN_AHEAD;
+    const int stream = ask && u->c->stream && end - first == n; /* what comes next is then known */
     const ATTN_KV_T *const *k = u->k_row + first, *const *v = u->v_row + first;
-    ATTN_FN(_dot)(u->rows, u->q, dim_pad, k, end - first, u->c->dim, u->s + first, ask ? k + ATTN_AHEAD : 0,
-                  ask ? v : 0);
+    if (stream)
+        ATTN_FN(_stream_dot)(u->rows, u->q, dim_pad, k, n, u->c->dim, u->s, v);
+    else
+        ATTN_FN(_dot)(u->rows, u->q, dim_pad, k, end - first, u->c->dim, u->s + first, ask ? k + ATTN_AHEAD : 0,
+                      ask ? v : 0);
     ATTN_FN(_rows_softmax)(u, 0, u->rows, k0, first, end, full, careful, u->s, u->seen, 0);
     if (careful)
         for (int r = 0; r < u->rows; ++r)
             ATTN_FN(_careful_row)(u, u->s + r * ATTN_TILE_K, u->seen + r * ATTN_TILE_K, first, end, u->a[r],
                                   u->o + (size_t)r * o_row, 0);
+    else if (stream)
+        ATTN_FN(_stream_axpy)(u->rows, u->s, v, n, u->c->dim_v, u->o, o_row, u->a, u->k_row + ATTN_TILE_K);
     else
         ATTN_FN(_axpy)(u->rows, u->s + first, v, end - first, u->c->dim_v, u->o, o_row, u->a,
                        ask ? v + ATTN_AHEAD : 0, ask && u->soon_n == n ? u->k_row + ATTN_TILE_K + first : 0);
@@ -579,6 +586,9 @@ ATTN_NOINLINE void ATTN_FN(_plan)(const attn_params *p, ATTN_FN(_call) *c)
     if (c->blocks > 1)
         c->block = (c->block + ATTN_MR - 1) / ATTN_MR * ATTN_MR;
     c->part_rows = rows * p->heads_k * p->batch;
+    c->stream = ATTN_STREAM && (rows == 3 || rows == 4) && !(p->flags & ATTN_BATCH_INVARIANT) &&
+                (int64_t)p->batch * p->heads_k * p->seq_k * (c->dim + c->dim_v) * (int64_t)sizeof(ATTN_KV_T) >=
+                    ATTN_STREAM_BYTES;
     c->q_scale = ATTN_FN(_natural)(p) ? p->scale : p->scale * ATTN_LOG2E;
 
     const int64_t tiles = ((int64_t)p->seq_k + ATTN_TILE_K - 1) / ATTN_TILE_K;
@@ -686,5 +696,10 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
     }
     return ATTN_OK;
 }
+
+/* For end.h: any strides, no shared memory, no device. */
+#define ATTN_ROW_ALIGN    0
+#define ATTN_SHARED_BYTES 0
+#define ATTN_DEVICE_FN    NULL
 
 #include <attn/template/vocabulary_end_cpu.h>

@@ -221,3 +221,92 @@ ATTN_NOINLINE void ATTN_FN(_axpy)(int rows, const float *s, const ATTN_KV_T *con
         ATTN_FN(_axpy_rows)(1, s, v, n, dim, o, o_row, alpha, ahead);
 }
 
+/* ---- few rows over many keys: K and V as one stream --------------------------------------------- */
+
+/* acc[r] += Q[r] x for one vector of a key. */
+ATTN_INLINE void ATTN_FN(_stream_dot_step)(const int mr, const float *q, int q_row, ATTN_VEC_T x, ATTN_VEC_T acc[4])
+{
+    ATTN_UNROLL for (int r = 0; r < mr; ++r)
+        acc[r] = ATTN_V(fma)(ATTN_V(load_f32)(q + r * q_row), x, acc[r]);
+}
+
+/* S[mr][n] = Q K, one key at a time.  What is prefetched lies ATTN_AHEAD rows on, of `then` behind the last of k. */
+ATTN_INLINE void ATTN_FN(_stream_dot_rows)(const int mr, const float *q, int q_row, const ATTN_KV_T *const *k, int n,
+                                           int dim, float *s, const ATTN_KV_T *const *then)
+{
+    const int line = 64 / (int)sizeof(ATTN_KV_T), step = 4 * ATTN_W;
+    const ATTN_KV_T *const *ahead = k + ATTN_AHEAD;
+    for (int j = 0; j < n; ++j) {
+        ahead = j == n - ATTN_AHEAD ? then : ahead;
+        const ATTN_KV_T *const row = k[j], *const next = *ahead++;
+        ATTN_VEC_T acc[4];
+        ATTN_UNROLL for (int r = 0; r < 4; ++r)
+            acc[r] = ATTN_V(set1)(0.0f);
+        int d = 0;
+        for (; d + step <= dim; d += step)
+            ATTN_UNROLL for (int c = 0; c < step; c += ATTN_W) {
+                if (c % line == 0)
+                    __builtin_prefetch(next + d + c, 0, 3);
+                ATTN_FN(_stream_dot_step)(mr, q + d + c, q_row, ATTN_KV_LOAD(row + d + c), acc);
+            }
+        for (; d < dim; d += ATTN_W) { /* Q is padded with zeros */
+            __builtin_prefetch(next + d, 0, 3);
+            const ATTN_VEC_T x = d + ATTN_W <= dim ? ATTN_KV_LOAD(row + d) : ATTN_KV_LOAD_N(row + d, dim - d);
+            ATTN_FN(_stream_dot_step)(mr, q + d, q_row, x, acc);
+        }
+        float t[4];
+        ATTN_V(sum4)(acc[0], acc[1], acc[2], acc[3], t);
+        ATTN_UNROLL for (int r = 0; r < mr; ++r)
+            s[r * ATTN_TILE_K + j] = t[r];
+    }
+}
+
+/* O = O * alpha + P V, one key at a time; O stays in L1. */
+ATTN_INLINE void ATTN_FN(_stream_axpy_rows)(const int mr, const float *s, const ATTN_KV_T *const *v, int n, int dim,
+                                            float *o, int o_row, const float *alpha, const ATTN_KV_T *const *then)
+{
+    const int line = 64 / (int)sizeof(ATTN_KV_T);
+    for (int r = 0; r < mr; ++r)
+        for (int d = 0; d < dim; d += ATTN_W) {
+            float *t = o + r * (size_t)o_row + d;
+            ATTN_V(store_f32)(t, ATTN_V(load_f32)(t) * ATTN_V(set1)(alpha[r]));
+        }
+    const ATTN_KV_T *const *ahead = v + ATTN_AHEAD;
+    for (int j = 0; j < n; ++j) {
+        ahead = j == n - ATTN_AHEAD ? then : ahead;
+        const ATTN_KV_T *const row = v[j], *const next = *ahead++;
+        ATTN_VEC_T w[4];
+        ATTN_UNROLL for (int r = 0; r < mr; ++r)
+            w[r] = ATTN_V(set1)(s[r * ATTN_TILE_K + j]);
+        for (int d = 0; d < dim; d += ATTN_W) {
+            if (d % line == 0)
+                __builtin_prefetch(next + d, 0, 3);
+            const ATTN_VEC_T x = d + ATTN_W <= dim ? ATTN_KV_LOAD(row + d) : ATTN_KV_LOAD_N(row + d, dim - d);
+            ATTN_UNROLL for (int r = 0; r < mr; ++r) {
+                float *t = o + r * (size_t)o_row + d;
+                ATTN_V(store_f32)(t, ATTN_V(fma)(w[r], x, ATTN_V(load_f32)(t)));
+            }
+        }
+    }
+}
+
+/* 3 or 4 rows. */
+ATTN_NOINLINE void ATTN_FN(_stream_dot)(int rows, const float *q, int q_row, const ATTN_KV_T *const *k, int n, int dim,
+                                        float *s, const ATTN_KV_T *const *then)
+{
+    switch (rows) {
+#define ATTN_CASE_(mr) case mr: ATTN_FN(_stream_dot_rows)(mr, q, q_row, k, n, dim, s, then); break;
+        ATTN_CASE_(3) ATTN_CASE_(4)
+#undef ATTN_CASE_
+    }
+}
+
+ATTN_NOINLINE void ATTN_FN(_stream_axpy)(int rows, const float *s, const ATTN_KV_T *const *v, int n, int dim, float *o,
+                                         int o_row, const float *alpha, const ATTN_KV_T *const *then)
+{
+    switch (rows) {
+#define ATTN_CASE_(mr) case mr: ATTN_FN(_stream_axpy_rows)(mr, s, v, n, dim, o, o_row, alpha, then); break;
+        ATTN_CASE_(3) ATTN_CASE_(4)
+#undef ATTN_CASE_
+    }
+}

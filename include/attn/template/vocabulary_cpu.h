@@ -54,6 +54,11 @@ ATTN_TARGET_BEGIN_AVX2
 #define ATTN_IN_ORDER (ATTN_W == 8)
 /* Rows of K or V that are prefetched ahead when they are read in place: 12 KB at 128 dims. */
 #define ATTN_AHEAD (ATTN_KV_DTYPE == ATTN_F32 ? 24 : 48)
+/* Whether 3 or 4 rows over a cache of many bytes stream: strictly in order, key by key in both products, and what is
+ * prefetched follows the order of use, V behind K and the next K behind V.  With AVX2 or 16-bit keys, with 1 or 2 rows
+ * or with keys in a cache, the loads and stores of O cost more than the order gains (docs/performance.md). */
+#define ATTN_STREAM (ATTN_W == 16 && ATTN_KV_DTYPE == ATTN_F32)
+#define ATTN_STREAM_BYTES ((int64_t)16 << 20) /* of K and V in a call */
 #if ATTN_MR == 12
 #define ATTN_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 #else

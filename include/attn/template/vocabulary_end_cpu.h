@@ -13,6 +13,8 @@ ATTN_TARGET_END_
 #undef ATTN_NR
 #undef ATTN_SUB
 #undef ATTN_AHEAD
+#undef ATTN_STREAM
+#undef ATTN_STREAM_BYTES
 #undef ATTN_IN_ORDER
 #undef ATTN_HEIGHTS
 #undef ATTN_FEW

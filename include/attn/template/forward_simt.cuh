@@ -1,0 +1,684 @@
+/* forward_simt.cuh - attention forward with f32 multiply-adds alone: O = softmax(scale Q K^T + ...) V and LSE.
+ *
+ * Included by instance.h for ATTN_ARCH_SIMT (f32, f16, bf16, any strides; any GPU from Pascal on); uses every parameter
+ * of begin.h.  A block computes one unit (plan_cuda.cuh): ATTN_TILE_Q rows against all their keys, ATTN_TILE_K at a
+ * time.  A warp has whole rows, so that only K and V are shared between warps.
+ *
+ *     registers of a thread, of 4 x 8 in a warp      shared memory, f32 whatever the inputs are
+ *       S, then P  [RT rows][KT keys]                  Q  [TILE_Q][DIM]             all dims
+ *       O          [RT rows][CT columns]               K  [2][TILE_K][SLICE dims]   a slice and the next one,
+ *       the next slice of K or V, as it lies           V  [2][SLICE_V keys][DIM_V]  in the same place
+ *                                                      P  [TILE_Q][TILE_K]
+ *     for each tile:   for each slice of dims:  S += Q K^T
+ *                      P = 2^(S - m), to shared memory, for it changes hands within the warp
+ *                      for each slice of keys:  O += P V
+ *
+ * Before a slice is multiplied the loads of the next one are issued to registers; after it they are converted and
+ * stored to the other buffer: one barrier a slice, no load is waited for, and no cp.async is needed.
+ *
+ * What binds is the issue of instructions, one a clock for 32 multiply-adds, so as few others as can be.  All reads of
+ * shared memory are of 16 bytes: four dims of RT rows and KT keys are 4 RT KT multiply-adds for RT + KT loads; the
+ * same for P V.  At 8 x 8 that is one load to 16 multiply-adds (94 % of the peak at best), at 8 x 4 or 4 x 8 to 10.7
+ * (91 %).  Lanes that differ in bit 0 or 4 have different rows, in bits 1 to 3 different keys or columns: each half of
+ * a warp then reads 128 different bytes at most, and a load takes two clocks of shared memory; at 8 x 8, half of its
+ * time.  Rows of shared memory are padded so that neighbouring ones lie in different banks.
+ *
+ * S and O fill the registers.  So m, l and the unit are in shared memory, and what follows from the thread's number
+ * is found again where it is needed (attn__anew).
+ *
+ * ATTN_HEAD_DIM 0 (any) and above 256: Q is not kept but comes in slices, as K does; V's columns are cut into chunks
+ * of ATTN_CHUNK_V, units of their own that compute their scores again.
+ *
+ * Hidden keys must have no effect, but 0 times a NaN or infinity of their V is NaN.  Such a V shows in O for certain,
+ * so it is not looked for: a unit whose O or l is not finite is computed again and leaves hidden keys out one by one
+ * (careful).  What is finite costs one vote a unit. */
+
+#define ATTN_STREAM_Q (ATTN_HEAD_DIM == 0 || ATTN_HEAD_DIM > 256)
+#if ATTN_HEAD_DIM_V == 0 || ATTN_HEAD_DIM_V > 256
+#define ATTN_CHUNK_V 128
+#endif
+
+#include <attn/template/plan_cuda.cuh>
+#include <attn/template/unit_cuda.cuh>
+#include <attn/template/score_cuda.cuh>
+#include <attn/template/finish_cuda.cuh>
+
+#define ATTN_THREADS (32 * ATTN_WARPS)
+#define ATTN_RT (ATTN_TILE_Q / (4 * ATTN_WARPS)) /* rows of a thread: 4 apart */
+#define ATTN_KT (ATTN_TILE_K / 8)                /* keys of a thread: 8 apart */
+#define ATTN_COLUMNS ((ATTN_CHUNK_V + 31) / 32 * 32)
+#define ATTN_CT (ATTN_COLUMNS / 8)               /* columns of O of a thread: 4 adjoin, the next 4 are 32 further */
+/* A slice of K has this many dims, one of V this many keys: a thousand numbers each, or a little more. */
+#define ATTN_SLICE (ATTN_TILE_K == 32 && ATTN_HEAD_DIM <= 128 && (ATTN_HEAD_DIM + 15) / 16 % 2 == 0 ? 32 : 16)
+#define ATTN_SLICE_V (ATTN_COLUMNS <= 32 ? 32 : ATTN_COLUMNS <= 64 ? 16 : ATTN_COLUMNS <= 128 ? 8 : 4)
+/* Floats from a row to the next in shared memory. */
+#define ATTN_PITCH (ATTN_SLICE + 4)
+#define ATTN_PITCH_Q (ATTN_STREAM_Q ? ATTN_PITCH : (ATTN_HEAD_DIM + 15) / 16 * 16 + 4)
+#define ATTN_PITCH_P (ATTN_TILE_K + 8)
+/* What lies where in shared memory, in floats: Q; two slices; P; where each key of two tiles begins in K and in V,
+ * and each row in Q; rows, their m, spans of warps, the unit. */
+#define ATTN_MAX(x, y) ((x) > (y) ? (x) : (y))
+#define ATTN_STAGE ATTN_MAX((ATTN_TILE_K + ATTN_STREAM_Q * ATTN_TILE_Q) * ATTN_PITCH, ATTN_SLICE_V * ATTN_COLUMNS)
+#define ATTN_STAGE_AT (ATTN_STREAM_Q ? 0 : ATTN_TILE_Q * ATTN_PITCH_Q)
+#define ATTN_P_AT (ATTN_STAGE_AT + 2 * ATTN_STAGE)
+#define ATTN_KEYS_AT (ATTN_P_AT + ATTN_TILE_Q * ATTN_PITCH_P)
+#define ATTN_Q_ROWS_AT (ATTN_KEYS_AT + 2 * 2 * 2 * ATTN_TILE_K)
+#define ATTN_ROWS_AT (ATTN_Q_ROWS_AT + 2 * ATTN_TILE_Q)
+#define ATTN_M_AT (ATTN_ROWS_AT + 6 * ATTN_TILE_Q)
+#define ATTN_SPANS_AT (ATTN_M_AT + ATTN_TILE_Q)
+#define ATTN_UNIT_AT (ATTN_SPANS_AT + (6 * ATTN_WARPS + 3) / 4 * 4)
+enum { ATTN_FN(_shared_bytes) = 4 * ATTN_UNIT_AT + (int)sizeof(ATTN_FN(_unit)) };
+#define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
+#define ATTN_ROW_ALIGN 0
+#define ATTN_DEVICE_FN ATTN_FN(_device)
+/* Elements in a piece of 16 bytes, and how many pieces of a slice a thread moves, at most. */
+#define ATTN_VEC_Q (16 / (int)sizeof(ATTN_Q_T))
+#define ATTN_VEC_KV (16 / (int)sizeof(ATTN_KV_T))
+#define ATTN_PIECES(elements, vec) (((elements) / (vec) + ATTN_THREADS - 1) / ATTN_THREADS)
+#define ATTN_PIECES_K ATTN_PIECES(ATTN_TILE_K * ATTN_SLICE, ATTN_VEC_KV)
+#define ATTN_PIECES_Q (ATTN_STREAM_Q ? ATTN_PIECES(ATTN_TILE_Q * ATTN_SLICE, ATTN_VEC_Q) : 0)
+#define ATTN_PIECES_V ATTN_PIECES(ATTN_SLICE_V * ATTN_COLUMNS, ATTN_VEC_KV)
+
+#if ATTN_RT * ATTN_KT > 64 || ATTN_RT * ATTN_CT > 128
+#error "attn: ATTN_TILE_Q / ATTN_WARPS needs too many registers with this ATTN_TILE_K or ATTN_HEAD_DIM_V"
+#endif
+
+/* A row of the unit: what it sees, its position, its query head. */
+typedef struct ATTN_FN(_row) {
+    attn__keys keys;
+    int32_t i, h;
+} ATTN_FN(_row);
+ATTN_STATIC_ASSERT(sizeof(ATTN_FN(_row)) == 24 && sizeof(attn__span) == 24, "attn: shared memory is laid out by hand");
+
+/* A place in global memory; NULL if there is no such key. */
+typedef const unsigned char *ATTN_FN(_at);
+
+/* Row n of the unit, and where it begins in Q; where the keys of tile `turn` (0 and 1 by turns) begin in K and, from
+ * ATTN_TILE_K on, in V. */
+#define ATTN_UNIT(smem) ((ATTN_FN(_unit) *)(void *)((smem) + ATTN_UNIT_AT))
+#define ATTN_ROW(smem, n) ((ATTN_FN(_row) *)(void *)((smem) + ATTN_ROWS_AT) + (n))
+#define ATTN_Q_ROWS(smem) ((ATTN_FN(_at) *)(void *)((smem) + ATTN_Q_ROWS_AT))
+#define ATTN_KEYS(smem, turn) ((ATTN_FN(_at) *)(void *)((smem) + ATTN_KEYS_AT) + (turn) * (2 * ATTN_TILE_K))
+
+/* The thread's first row of the unit; 0..7: its place along keys and columns. */
+ATTN_DEVICE int ATTN_FN(_first)(void)
+{
+    const int tid = attn__anew((int)threadIdx.x);
+    return tid / 32 * (4 * ATTN_RT) + (tid & 1) + (tid >> 3 & 2);
+}
+ATTN_DEVICE int ATTN_FN(_along)(void)
+{
+    return attn__anew((int)threadIdx.x) >> 1 & 7;
+}
+
+/* ---- from global memory to registers to shared memory ----------------------------------------------- */
+
+/* The i-th piece (16 bytes) of a thread, of rows that are `width` elements long and `all` elements in all: its row, its
+ * first element in it, and whether there is one.  Most of this is constant. */
+ATTN_DEVICE int ATTN_FN(_piece_row)(unsigned tid, unsigned i, unsigned width, unsigned vec)
+{
+    const unsigned per = width / vec;
+    return (int)(ATTN_THREADS % per == 0 ? tid / per + i * (ATTN_THREADS / per) : (tid + i * ATTN_THREADS) / per);
+}
+ATTN_DEVICE int ATTN_FN(_piece_dim)(unsigned tid, unsigned i, unsigned width, unsigned vec)
+{
+    const unsigned per = width / vec;
+    return (int)(ATTN_THREADS % per == 0 ? tid % per * vec : (tid + i * ATTN_THREADS) % per * vec);
+}
+ATTN_DEVICE int ATTN_FN(_is_piece)(unsigned tid, unsigned i, unsigned all, unsigned vec)
+{
+    return all / vec % ATTN_THREADS == 0 || tid + i * ATTN_THREADS < all / vec;
+}
+
+/* The piece of the row at `at` from its element d of dim on; zeros beyond. */
+ATTN_DEVICE uint4 ATTN_FN(_fetch)(ATTN_FN(_at) at, int d, int dim, int size)
+{
+    return at && d < dim ? __ldg((const uint4 *)(const void *)(at + d * size)) : make_uint4(0, 0, 0, 0);
+}
+
+/* A piece as 4 or 8 floats. */
+ATTN_DEVICE void ATTN_FN(_stash)(float *to, uint4 x, int dtype)
+{
+    if (dtype == ATTN_F32) {
+        *(float4 *)to = make_float4(__uint_as_float(x.x), __uint_as_float(x.y), __uint_as_float(x.z),
+                                    __uint_as_float(x.w));
+    } else if (dtype == ATTN_F16) {
+        *(float4 *)to = make_float4(attn__low_f16(x.x), attn__high_f16(x.x), attn__low_f16(x.y), attn__high_f16(x.y));
+        *(float4 *)(to + 4) =
+            make_float4(attn__low_f16(x.z), attn__high_f16(x.z), attn__low_f16(x.w), attn__high_f16(x.w));
+    } else {
+        *(float4 *)to =
+            make_float4(attn__low_bf16(x.x), attn__high_bf16(x.x), attn__low_bf16(x.y), attn__high_bf16(x.y));
+        *(float4 *)(to + 4) =
+            make_float4(attn__low_bf16(x.z), attn__high_bf16(x.z), attn__low_bf16(x.w), attn__high_bf16(x.w));
+    }
+}
+
+/* Where rows are not wide: elements d0 .. d0 + width of `rows` rows, one by one, straight to shared memory. */
+ATTN_DEVICE void ATTN_FN(_gather)(const attn_tensor *t, const ATTN_FN(_at) *at, int rows, int d0, int width, int dim,
+                                  int dtype, float *to, int pitch)
+{
+    const int down = t->stride[3] != 1 && !t->dim_block; /* then neighbouring keys adjoin rather than dims */
+    ATTN_NO_UNROLL
+    for (int n0 = attn__anew((int)threadIdx.x); n0 < rows * width; n0 += 4 * ATTN_THREADS) {
+        float x[4];
+        int to_at[4];
+        ATTN_UNROLL
+        for (int e = 0; e < 4; ++e) {
+            const int n = n0 + e * ATTN_THREADS, row = down ? n % rows : n / width, d = down ? n / rows : n % width;
+            to_at[e] = row * pitch + d;
+            x[e] = 0.0f;
+            if (n < rows * width && at[row] && d0 + d < dim) {
+                const int64_t from = ATTN_FN(_dim_at)(t, d0 + d);
+                if (dtype == ATTN_F32)
+                    x[e] = ((const float *)(const void *)at[row])[from];
+                else if (dtype == ATTN_F16)
+                    x[e] = attn__low_f16(((const uint16_t *)(const void *)at[row])[from]);
+                else
+                    x[e] = attn__low_bf16(((const uint16_t *)(const void *)at[row])[from]);
+            }
+        }
+        ATTN_UNROLL
+        for (int e = 0; e < 4; ++e)
+            if (n0 + e * ATTN_THREADS < rows * width)
+                to[to_at[e]] = x[e];
+    }
+}
+
+/* Finds the keys of the tile at k0, its turn being `turn`. */
+ATTN_DEVICE void ATTN_FN(_find_keys)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, float *smem, int k0, int turn)
+{
+    for (int n = attn__anew((int)threadIdx.x); n < 2 * ATTN_TILE_K; n += ATTN_THREADS) {
+        const attn_tensor *t = n < ATTN_TILE_K ? &a->p.k : &a->p.v;
+        const int j = k0 + n % ATTN_TILE_K;
+        ATTN_FN(_at) at = NULL;
+        if (j < u->to)
+            at = (ATTN_FN(_at))t->data + ATTN_FN(_kv_at)(a, u, t, j) * (int)sizeof(ATTN_KV_T);
+        ATTN_KEYS(smem, turn)[n] = at;
+    }
+}
+
+/* Slice s of K, and of Q if it is not kept. */
+ATTN_DEVICE void ATTN_FN(_fetch_k)(const ATTN_FN(_args) *a, float *smem, int turn, int s, uint4 *x)
+{
+    const unsigned tid = (unsigned)attn__anew((int)threadIdx.x);
+    const int dim = ATTN_FN(_dim)(a);
+    ATTN_UNROLL
+    for (int i = 0; i < ATTN_PIECES_K; ++i)
+        if (a->wide_k && ATTN_FN(_is_piece)(tid, i, ATTN_TILE_K * ATTN_SLICE, ATTN_VEC_KV))
+            x[i] = ATTN_FN(_fetch)(ATTN_KEYS(smem, turn)[ATTN_FN(_piece_row)(tid, i, ATTN_SLICE, ATTN_VEC_KV)],
+                                   s * ATTN_SLICE + ATTN_FN(_piece_dim)(tid, i, ATTN_SLICE, ATTN_VEC_KV), dim,
+                                   (int)sizeof(ATTN_KV_T));
+    ATTN_UNROLL
+    for (int i = 0; i < ATTN_PIECES_Q; ++i)
+        if (a->wide_q && ATTN_FN(_is_piece)(tid, i, ATTN_TILE_Q * ATTN_SLICE, ATTN_VEC_Q))
+            x[ATTN_PIECES_K + i] =
+                ATTN_FN(_fetch)(ATTN_Q_ROWS(smem)[ATTN_FN(_piece_row)(tid, i, ATTN_SLICE, ATTN_VEC_Q)],
+                                s * ATTN_SLICE + ATTN_FN(_piece_dim)(tid, i, ATTN_SLICE, ATTN_VEC_Q), dim,
+                                (int)sizeof(ATTN_Q_T));
+}
+ATTN_DEVICE void ATTN_FN(_stash_k)(const ATTN_FN(_args) *a, float *smem, int turn, int s, float *to, const uint4 *x)
+{
+    const unsigned tid = (unsigned)attn__anew((int)threadIdx.x);
+    float *to_q = to + ATTN_TILE_K * ATTN_PITCH;
+    if (!a->wide_k)
+        ATTN_FN(_gather)(&a->p.k, ATTN_KEYS(smem, turn), ATTN_TILE_K, s * ATTN_SLICE, ATTN_SLICE, ATTN_FN(_dim)(a),
+                         ATTN_KV_DTYPE, to, ATTN_PITCH);
+    else
+        ATTN_UNROLL
+        for (int i = 0; i < ATTN_PIECES_K; ++i)
+            if (ATTN_FN(_is_piece)(tid, i, ATTN_TILE_K * ATTN_SLICE, ATTN_VEC_KV))
+                ATTN_FN(_stash)(to + ATTN_FN(_piece_row)(tid, i, ATTN_SLICE, ATTN_VEC_KV) * ATTN_PITCH +
+                                    ATTN_FN(_piece_dim)(tid, i, ATTN_SLICE, ATTN_VEC_KV),
+                                x[i], ATTN_KV_DTYPE);
+    if (ATTN_STREAM_Q && !a->wide_q)
+        ATTN_FN(_gather)(&a->p.q, ATTN_Q_ROWS(smem), ATTN_TILE_Q, s * ATTN_SLICE, ATTN_SLICE, ATTN_FN(_dim)(a),
+                         ATTN_DTYPE, to_q, ATTN_PITCH);
+    else
+        ATTN_UNROLL
+        for (int i = 0; i < ATTN_PIECES_Q; ++i)
+            if (ATTN_FN(_is_piece)(tid, i, ATTN_TILE_Q * ATTN_SLICE, ATTN_VEC_Q))
+                ATTN_FN(_stash)(to_q + ATTN_FN(_piece_row)(tid, i, ATTN_SLICE, ATTN_VEC_Q) * ATTN_PITCH +
+                                    ATTN_FN(_piece_dim)(tid, i, ATTN_SLICE, ATTN_VEC_Q),
+                                x[ATTN_PIECES_K + i], ATTN_DTYPE);
+}
+
+/* Slice s of V: all columns of ATTN_SLICE_V keys. */
+ATTN_DEVICE void ATTN_FN(_fetch_v)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, float *smem, int turn, int s,
+                                   uint4 *x)
+{
+    const unsigned tid = (unsigned)attn__anew((int)threadIdx.x);
+    const ATTN_FN(_at) *key = ATTN_KEYS(smem, turn) + ATTN_TILE_K + s * ATTN_SLICE_V;
+    ATTN_UNROLL
+    for (int i = 0; i < ATTN_PIECES_V; ++i)
+        if (a->wide_v && ATTN_FN(_is_piece)(tid, i, ATTN_SLICE_V * ATTN_COLUMNS, ATTN_VEC_KV))
+            x[i] = ATTN_FN(_fetch)(key[ATTN_FN(_piece_row)(tid, i, ATTN_COLUMNS, ATTN_VEC_KV)],
+                                   u->chunk * ATTN_CHUNK_V + ATTN_FN(_piece_dim)(tid, i, ATTN_COLUMNS, ATTN_VEC_KV),
+                                   ATTN_FN(_dim_v)(a), (int)sizeof(ATTN_KV_T));
+}
+ATTN_DEVICE void ATTN_FN(_stash_v)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, float *smem, int turn, int s,
+                                   float *to, const uint4 *x)
+{
+    const unsigned tid = (unsigned)attn__anew((int)threadIdx.x);
+    if (!a->wide_v)
+        ATTN_FN(_gather)(&a->p.v, ATTN_KEYS(smem, turn) + ATTN_TILE_K + s * ATTN_SLICE_V, ATTN_SLICE_V,
+                         u->chunk * ATTN_CHUNK_V, ATTN_COLUMNS, ATTN_FN(_dim_v)(a), ATTN_KV_DTYPE, to, ATTN_COLUMNS);
+    else
+        ATTN_UNROLL
+        for (int i = 0; i < ATTN_PIECES_V; ++i)
+            if (ATTN_FN(_is_piece)(tid, i, ATTN_SLICE_V * ATTN_COLUMNS, ATTN_VEC_KV))
+                ATTN_FN(_stash)(to + (tid + i * ATTN_THREADS) * ATTN_VEC_KV, x[i], ATTN_KV_DTYPE);
+}
+
+/* All of Q, once a unit. */
+ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, float *smem)
+{
+    const int width = ATTN_PITCH_Q - 4;
+    if (!a->wide_q) {
+        ATTN_FN(_gather)(&a->p.q, ATTN_Q_ROWS(smem), ATTN_TILE_Q, 0, width, ATTN_FN(_dim)(a), ATTN_DTYPE, smem,
+                         ATTN_PITCH_Q);
+        return;
+    }
+    for (int n = (int)threadIdx.x; n < ATTN_TILE_Q * (width / ATTN_VEC_Q); n += ATTN_THREADS) {
+        const int row = n / (width / ATTN_VEC_Q), d = n % (width / ATTN_VEC_Q) * ATTN_VEC_Q;
+        const uint4 x = ATTN_FN(_fetch)(ATTN_Q_ROWS(smem)[row], d, ATTN_FN(_dim)(a), (int)sizeof(ATTN_Q_T));
+        ATTN_FN(_stash)(smem + row * ATTN_PITCH_Q + d, x, ATTN_DTYPE);
+    }
+}
+
+/* ---- multiply-adds --------------------------------------------------------------------------------- */
+
+/* Sums of many f32 products err less if they are summed by slices first. */
+#define ATTN_BY_SLICES (ATTN_STREAM_Q || (ATTN_KV_DTYPE == ATTN_F32 && ATTN_HEAD_DIM > 64))
+
+/* S += Q K^T over the dims of a slice; q and k are the thread's first row and key. */
+ATTN_DEVICE void ATTN_FN(_qk)(const float *q, const float *k, float (*s)[ATTN_KT])
+{
+    float t[ATTN_RT][ATTN_KT];
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RT; ++r)
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_KT; ++j)
+            t[r][j] = ATTN_BY_SLICES ? 0.0f : s[r][j];
+    ATTN_UNROLL
+    for (int d = 0; d < ATTN_SLICE; d += 4) {
+        float4 y[ATTN_KT];
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_KT; ++j)
+            y[j] = *(const float4 *)(k + 8 * j * ATTN_PITCH + d);
+        ATTN_UNROLL
+        for (int r = 0; r < ATTN_RT; ++r) {
+            const float4 x = *(const float4 *)(q + 4 * r * ATTN_PITCH_Q + d);
+            ATTN_UNROLL
+            for (int j = 0; j < ATTN_KT; ++j)
+                t[r][j] += x.x * y[j].x;
+            ATTN_UNROLL
+            for (int j = 0; j < ATTN_KT; ++j)
+                t[r][j] += x.y * y[j].y;
+            ATTN_UNROLL
+            for (int j = 0; j < ATTN_KT; ++j)
+                t[r][j] += x.z * y[j].z;
+            ATTN_UNROLL
+            for (int j = 0; j < ATTN_KT; ++j)
+                t[r][j] += x.w * y[j].w;
+        }
+    }
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RT; ++r)
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_KT; ++j)
+            s[r][j] = ATTN_BY_SLICES ? s[r][j] + t[r][j] : t[r][j];
+}
+
+/* O += P V over the keys of a slice; p and v are the thread's first row and column. */
+ATTN_DEVICE void ATTN_FN(_pv)(const float *p, const float *v, float (*o)[ATTN_CT])
+{
+    ATTN_UNROLL
+    for (int k = 0; k < ATTN_SLICE_V; k += 4) {
+        float x[ATTN_RT][4];
+        ATTN_UNROLL
+        for (int r = 0; r < ATTN_RT; ++r) {
+            const float4 four = *(const float4 *)(p + 4 * r * ATTN_PITCH_P + k);
+            x[r][0] = four.x, x[r][1] = four.y, x[r][2] = four.z, x[r][3] = four.w;
+        }
+        ATTN_UNROLL
+        for (int e = 0; e < 4; ++e)
+            ATTN_UNROLL
+            for (int c = 0; c < ATTN_CT; c += 4) {
+                const float4 y = *(const float4 *)(v + (k + e) * ATTN_COLUMNS + 8 * c);
+                ATTN_UNROLL
+                for (int r = 0; r < ATTN_RT; ++r) {
+                    o[r][c] += x[r][e] * y.x;
+                    o[r][c + 1] += x[r][e] * y.y;
+                    o[r][c + 2] += x[r][e] * y.z;
+                    o[r][c + 3] += x[r][e] * y.w;
+                }
+            }
+    }
+}
+
+/* The same, leaving out hidden keys, whose P is -0. */
+ATTN_DEVICE void ATTN_FN(_pv_careful)(const float *p, const float *v, float (*o)[ATTN_CT])
+{
+    ATTN_NO_UNROLL
+    for (int k = 0; k < ATTN_SLICE_V; ++k)
+        ATTN_UNROLL
+        for (int r = 0; r < ATTN_RT; ++r) {
+            const float x = p[4 * r * ATTN_PITCH_P + k];
+            if (attn__f32_bits(x) != 0x80000000u)
+                ATTN_UNROLL
+                for (int c = 0; c < ATTN_CT; ++c)
+                    o[r][c] += x * v[k * ATTN_COLUMNS + c / 4 * 32 + c % 4];
+        }
+}
+
+/* ---- softmax --------------------------------------------------------------------------------------- */
+
+/* What changes scores, in a loop over rows that is not unrolled, for it is long: S passes through the thread's own
+ * places in P. */
+ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, float *smem, int k0, float *p,
+                                  float (*s)[ATTN_KT])
+{
+    const int first = ATTN_FN(_first)(), along = ATTN_FN(_along)();
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RT; ++r)
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_KT; ++j)
+            p[4 * r * ATTN_PITCH_P + 8 * j] = s[r][j];
+    ATTN_NO_UNROLL
+    for (int r = 0; r < 4 * ATTN_RT; r += 4) {
+        const ATTN_FN(_row) *row = ATTN_ROW(smem, first + r);
+        float x[ATTN_KT];
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_KT; ++j)
+            x[j] = p[r * ATTN_PITCH_P + 8 * j];
+        ATTN_FN(_score_row)(a, u, row->i, row->h, k0 + along, 1, 8, ATTN_KT, x);
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_KT; ++j)
+            p[r * ATTN_PITCH_P + 8 * j] = x[j];
+    }
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RT; ++r)
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_KT; ++j)
+            s[r][j] = p[4 * r * ATTN_PITCH_P + 8 * j];
+}
+
+/* S -> P, to shared memory; m, l and O follow.  edge: some row of the warp might not see some key of the tile.  Of each
+ * row the greatest score so far, m, is in shared memory, too, and each thread's share of l behind its row of P. */
+ATTN_DEVICE void ATTN_FN(_softmax)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, float *smem, int k0, int edge,
+                                   int careful, float (*s)[ATTN_KT], float (*o)[ATTN_CT])
+{
+    const int first = ATTN_FN(_first)(), along = ATTN_FN(_along)();
+    float *p = smem + ATTN_P_AT + first * ATTN_PITCH_P + along; /* the thread's own places */
+    float *m = smem + ATTN_M_AT + first, *l = p + ATTN_TILE_K;
+    float alpha[ATTN_RT], scale = a->scale_log2;
+    int grown = 0;
+    if (ATTN_FN(_has_score)(a)) {
+        ATTN_FN(_change)(a, u, smem, k0, p, s);
+        scale = 1.0f;
+    }
+    if (edge) {
+        ATTN_UNROLL
+        for (int r = 0; r < ATTN_RT; ++r) {
+            const attn__keys keys = ATTN_ROW(smem, first + 4 * r)->keys;
+            ATTN_UNROLL
+            for (int j = 0; j < ATTN_KT; ++j)
+                s[r][j] = ATTN_FN(_sees)(&keys, k0 + 8 * j + along) ? s[r][j] : ATTN_NEG_INF;
+        }
+    }
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RT; ++r) {
+        float top = s[r][0];
+        ATTN_UNROLL
+        for (int j = 1; j < ATTN_KT; ++j)
+            top = attn__max(top, s[r][j]);
+        top = attn__max(top, attn__shuffle_xor(top, 2));
+        top = attn__max(top, attn__shuffle_xor(top, 4));
+        top = attn__max(top, attn__shuffle_xor(top, 8));
+        const float old = m[4 * r];
+        top = attn__max(top * scale, old);
+        /* Nothing seen yet: every score is -inf, and so is what is left of it. */
+        const float zero = top == ATTN_NEG_INF ? 0.0f : top;
+        alpha[r] = attn__exp2(old - zero);
+        grown |= top != old;
+        float sum = 0.0f;
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_KT; ++j) {
+            const float x = attn__exp2(s[r][j] * scale - zero);
+            p[4 * r * ATTN_PITCH_P + 8 * j] = careful && s[r][j] == ATTN_NEG_INF ? -0.0f : x;
+            sum += x;
+        }
+        l[4 * r * ATTN_PITCH_P] = l[4 * r * ATTN_PITCH_P] * alpha[r] + sum;
+        __syncwarp();
+        if (along == 0)
+            m[4 * r] = top;
+    }
+    if (attn__any(grown)) {
+        ATTN_UNROLL
+        for (int r = 0; r < ATTN_RT; ++r)
+            ATTN_UNROLL
+            for (int c = 0; c < ATTN_CT; ++c)
+                o[r][c] *= alpha[r];
+    }
+}
+
+/* ---- one unit --------------------------------------------------------------------------------------- */
+
+/* Rows out: l and lse, then O by 32 columns through the warp's own rows of P, so that lanes store along a row. */
+ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, float *smem, float (*o)[ATTN_CT])
+{
+    const int lane = attn__lane(), row0 = (int)threadIdx.x / 32 * (4 * ATTN_RT), dim_v = ATTN_FN(_dim_v)(a);
+    const int first = ATTN_FN(_first)(), along = ATTN_FN(_along)();
+    float scale[ATTN_RT], *p = smem + ATTN_P_AT;
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RT; ++r) {
+        const int n = first + 4 * r, writes = n < u->rows && along == 0 && u->chunk == 0;
+        const ATTN_FN(_row) *row = ATTN_ROW(smem, n);
+        const float m = smem[ATTN_M_AT + n];
+        float l = p[n * ATTN_PITCH_P + ATTN_TILE_K + along];
+        l += attn__shuffle_xor(l, 2);
+        l += attn__shuffle_xor(l, 4);
+        l += attn__shuffle_xor(l, 8);
+        scale[r] = 1.0f;
+        if (a->parts > 1) {
+            const int64_t at = u->part * a->part_rows + ATTN_FN(_part_row)(a, u, n);
+            if (writes) {
+                a->part_m[at] = m;
+                a->part_l[at] = l;
+            }
+        } else {
+            float lse;
+            scale[r] = ATTN_FN(_finish)(a, row->h, m, l, &lse);
+            if (writes)
+                ATTN_FN(_put_lse)(a, u, row->i, row->h, lse);
+        }
+    }
+    ATTN_UNROLL
+    for (int c = 0; c < ATTN_CT; c += 4) {
+        const int d = u->chunk * ATTN_CHUNK_V + 8 * c + lane;
+        __syncwarp(); /* the columns before are stored */
+        ATTN_UNROLL
+        for (int r = 0; r < ATTN_RT; ++r)
+            *(float4 *)(p + (first + 4 * r) * ATTN_PITCH_P + 4 * along) = make_float4(
+                o[r][c] * scale[r], o[r][c + 1] * scale[r], o[r][c + 2] * scale[r], o[r][c + 3] * scale[r]);
+        __syncwarp();
+        for (int n = row0; n < row0 + 4 * ATTN_RT && n < u->rows && d < dim_v; ++n) {
+            const float x = p[n * ATTN_PITCH_P + lane];
+            if (a->parts > 1)
+                a->part_o[(u->part * a->part_rows + ATTN_FN(_part_row)(a, u, n)) * dim_v + d] = x;
+            else
+                ATTN_FN(_put_o)(
+                    a, ATTN_FN(_o_at)(a, u, ATTN_ROW(smem, n)->i, ATTN_ROW(smem, n)->h) + d * a->p.o.stride[3], x);
+        }
+    }
+}
+
+/* All tiles of a unit; 1 if a thread's O or l is not finite. */
+ATTN_DEVICE int ATTN_FN(_tiles)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, float *smem, int careful,
+                                float (*o)[ATTN_CT])
+{
+    const int slices = (ATTN_FN(_dim)(a) + ATTN_SLICE - 1) / ATTN_SLICE, slices_v = ATTN_TILE_K / ATTN_SLICE_V;
+    const attn__span *span = (const attn__span *)(void *)(smem + ATTN_SPANS_AT) + threadIdx.x / 32;
+    const int busy = (int)threadIdx.x / 32 * (4 * ATTN_RT) < u->rows;
+    float *const stages = smem + ATTN_STAGE_AT;
+    int stage = 0, turn = 0; /* which of two: slice, tile */
+    const int first = ATTN_FN(_first)(), along = ATTN_FN(_along)();
+    float *const l = smem + ATTN_P_AT + first * ATTN_PITCH_P + ATTN_TILE_K + along;
+    uint4 ahead[ATTN_MAX(ATTN_PIECES_K + ATTN_PIECES_Q, ATTN_PIECES_V)];
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RT; ++r) {
+        if (along == 0)
+            smem[ATTN_M_AT + first + 4 * r] = ATTN_NEG_INF;
+        l[4 * r * ATTN_PITCH_P] = 0.0f;
+        ATTN_UNROLL
+        for (int c = 0; c < ATTN_CT; ++c)
+            o[r][c] = 0.0f;
+    }
+
+    int k0 = ATTN_FN(_next_tile)(u, -1);
+    if (k0 < u->to) {
+        ATTN_FN(_find_keys)(a, u, smem, k0, 0);
+        __syncthreads();
+        ATTN_FN(_fetch_k)(a, smem, 0, 0, ahead);
+        ATTN_FN(_stash_k)(a, smem, 0, 0, stages, ahead);
+        __syncthreads();
+    }
+    for (int next; k0 < u->to; k0 = next, turn ^= 1) {
+        const int sees = busy && ((k0 < span->hi && k0 + ATTN_TILE_K > span->lo) ||
+                                  (ATTN_SINK_TOKENS && k0 < span->sink_hi && k0 + ATTN_TILE_K > span->sink_lo));
+        float s[ATTN_RT][ATTN_KT];
+        next = ATTN_FN(_next_tile)(u, k0);
+        if (next < u->to)
+            ATTN_FN(_find_keys)(a, u, smem, next, turn ^ 1);
+        ATTN_UNROLL
+        for (int r = 0; r < ATTN_RT; ++r)
+            ATTN_UNROLL
+            for (int j = 0; j < ATTN_KT; ++j)
+                s[r][j] = 0.0f;
+
+        ATTN_NO_UNROLL
+        for (int n = 0; n < slices; ++n, stage ^= 1) {
+            const float *k = stages + stage * ATTN_STAGE;
+            float *other = stages + (stage ^ 1) * ATTN_STAGE;
+            if (n + 1 < slices)
+                ATTN_FN(_fetch_k)(a, smem, turn, n + 1, ahead);
+            else
+                ATTN_FN(_fetch_v)(a, u, smem, turn, 0, ahead);
+            if (sees)
+                ATTN_FN(_qk)(ATTN_STREAM_Q ? k + (ATTN_TILE_K + ATTN_FN(_first)()) * ATTN_PITCH
+                                           : smem + ATTN_FN(_first)() * ATTN_PITCH_Q + n * ATTN_SLICE,
+                             k + ATTN_FN(_along)() * ATTN_PITCH, s);
+            if (n + 1 < slices)
+                ATTN_FN(_stash_k)(a, smem, turn, n + 1, other, ahead);
+            else
+                ATTN_FN(_stash_v)(a, u, smem, turn, 0, other, ahead);
+            __syncthreads();
+        }
+
+        if (sees)
+            ATTN_FN(_softmax)(a, u, smem, k0, ATTN_FN(_is_edge)(span, k0), careful, s, o);
+        __syncwarp();
+
+        ATTN_NO_UNROLL
+        for (int n = 0; n < slices_v; ++n, stage ^= 1) {
+            const float *p = smem + ATTN_P_AT + ATTN_FN(_first)() * ATTN_PITCH_P + n * ATTN_SLICE_V;
+            const float *v = stages + stage * ATTN_STAGE + 4 * ATTN_FN(_along)();
+            float *other = stages + (stage ^ 1) * ATTN_STAGE;
+            if (n + 1 < slices_v)
+                ATTN_FN(_fetch_v)(a, u, smem, turn, n + 1, ahead);
+            else if (next < u->to)
+                ATTN_FN(_fetch_k)(a, smem, turn ^ 1, 0, ahead);
+            if (sees && careful)
+                ATTN_FN(_pv_careful)(p, v, o);
+            else if (sees)
+                ATTN_FN(_pv)(p, v, o);
+            if (n + 1 < slices_v)
+                ATTN_FN(_stash_v)(a, u, smem, turn, n + 1, other, ahead);
+            else if (next < u->to)
+                ATTN_FN(_stash_k)(a, smem, turn ^ 1, 0, other, ahead);
+            __syncthreads();
+        }
+    }
+
+    float doubt = 0.0f;
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RT; ++r) {
+        doubt += l[4 * r * ATTN_PITCH_P] * 0.0f;
+        ATTN_UNROLL
+        for (int c = 0; c < ATTN_CT; ++c)
+            doubt += o[r][c] * 0.0f;
+    }
+    return doubt != 0.0f; /* 0 times what is not finite is NaN */
+}
+
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+{
+    ATTN_SHARED(shared);
+    const int warp = (int)threadIdx.x / 32, lane = attn__lane();
+    float *const smem = (float *)(void *)shared;
+
+    for (int64_t n = blockIdx.x; n < a.units; n += gridDim.x) {
+        ATTN_FN(_unit) *const u = ATTN_UNIT(smem), made;
+        float o[ATTN_RT][ATTN_CT];
+        if (!ATTN_FN(_unit_make)(&a, n, &made))
+            continue;
+        __syncthreads(); /* the unit before is done with shared memory */
+        if (threadIdx.x == 0)
+            *u = made;
+        for (int row = (int)threadIdx.x; row < ATTN_TILE_Q; row += ATTN_THREADS) {
+            const ATTN_FN(_place) at = ATTN_FN(_place_of)(&a, &made, row);
+            ATTN_FN(_row) *to = ATTN_ROW(smem, row);
+            to->i = at.i;
+            to->h = ATTN_FN(_head)(&a, &made, at);
+            to->keys = attn__mask_row(&made.mask, at.i);
+            ATTN_Q_ROWS(smem)[row] = (ATTN_FN(_at))a.p.q.data + ATTN_FN(_q_at)(&a, &made, at) * (int)sizeof(ATTN_Q_T);
+        }
+        if (lane == 0)
+            ((attn__span *)(void *)(smem + ATTN_SPANS_AT))[warp] =
+                attn__mask_rows(&made.mask, ATTN_FN(_place_of)(&a, &made, warp * (4 * ATTN_RT)).i,
+                                ATTN_FN(_place_of)(&a, &made, warp * (4 * ATTN_RT) + 4 * ATTN_RT - 1).i);
+        __syncthreads();
+        if (!ATTN_STREAM_Q)
+            ATTN_FN(_load_q)(&a, smem);
+        int careful = 0;
+        while (__syncthreads_or(ATTN_FN(_tiles)(&a, u, smem, careful, o)) && !careful)
+            careful = 1;
+        ATTN_FN(_store)(&a, u, smem, o);
+    }
+}
+
+#include <attn/template/launch_cuda.cuh>
+
+#undef ATTN_STREAM_Q
+#undef ATTN_THREADS
+#undef ATTN_RT
+#undef ATTN_KT
+#undef ATTN_COLUMNS
+#undef ATTN_CT
+#undef ATTN_SLICE
+#undef ATTN_SLICE_V
+#undef ATTN_PITCH
+#undef ATTN_PITCH_Q
+#undef ATTN_PITCH_P
+#undef ATTN_MAX
+#undef ATTN_STAGE
+#undef ATTN_STAGE_AT
+#undef ATTN_P_AT
+#undef ATTN_KEYS_AT
+#undef ATTN_Q_ROWS_AT
+#undef ATTN_ROWS_AT
+#undef ATTN_M_AT
+#undef ATTN_SPANS_AT
+#undef ATTN_UNIT_AT
+#undef ATTN_VEC_Q
+#undef ATTN_VEC_KV
+#undef ATTN_PIECES
+#undef ATTN_PIECES_K
+#undef ATTN_PIECES_Q
+#undef ATTN_PIECES_V
+#undef ATTN_ROW
+#undef ATTN_KEYS
+#undef ATTN_UNIT
+#undef ATTN_Q_ROWS
+#undef ATTN_BY_SLICES

@@ -1,0 +1,1124 @@
+/* forward_sm90.cuh - attention forward for Hopper: TMA, wgmma, roles for warps, blocks that stay.
+ *
+ * Included by instance.h for ATTN_ARCH_SM90 (f16 and bf16; compute capability 9.0 alone); uses every parameter of
+ * begin.h but ATTN_BLOCKS, which is 1, and ATTN_PAGED.  A block takes units (plan_cuda.cuh: ATTN_TILE_Q positions of
+ * one query head, all their keys) from a counter until there are none.  Its warps have roles:
+ *
+ *     warp 0         loads: asks for Q of a unit, then K and V tile by tile, as far ahead as there is room
+ *     warp 1         plans: asks for the next unit, works out its rows, keys and masks, and writes them down as a job
+ *     warps 4 ..     compute: warpgroup g has rows 64 g .. 64 g + 63 of the unit, and all keys
+ *
+ *                keys of a tile                       shared memory:  Q [1 or 2][TILE_Q][D]   jobs [4]
+ *              +------------------+                                   K [STAGES][TILE_K][D]   O [TILE_Q][DV] if it fits
+ *  warpgroup 0 |  64 x TILE_K x D |                                   V [STAGES][TILE_K][DV]
+ *              +------------------+                   registers of a warpgroup:
+ *  warpgroup 1 |     wgmma        |                      S [64][TILE_K] f32, O [64][DV] f32, P [64][TILE_K] 16 bits,
+ *              +------------------+                      P twice where there is room
+ *
+ * A step of a warpgroup, all of whose tiles, of one unit after the other, form one stream:
+ *
+ *     ask for S = Q K^T of this tile, and behind it for O += P V of the tile before;  wait for S
+ *     mask S;  P = 2^(S - r), beside P V;  wait for O
+ *
+ * At the first tile of a unit P V belongs to the unit before: then O is divided by the sum, as elsewhere it would be
+ * rescaled, and stored, and the next P V begins a new one.  So neither the tensor cores nor the copies see the end of
+ * a unit.
+ *
+ * Nothing but the exponentials stands between S and the next product.  r is the maximum of a unit's first tile, and
+ * stays: any r gives the same result as long as nothing overflows, and P, l and O have room above it (2^48 with bf16,
+ * 2^15 with f16).  That a row outgrows it is seen in its sum; then the warp does the tile again from the true maximum.
+ * A row that has seen no key yet has an r below all scores, so its first key is such a case.
+ *
+ * With two arrays for P (ATTN_TWO_P) its numbers are packed while the other one is multiplied.  With one they are
+ * packed after the wait, S is overwritten by them, and growth is looked for before the exponentials.
+ *
+ * What is hidden must have no effect, but 0 times a NaN or infinity of its V is NaN.  Such a V shows in O for certain:
+ * a warp that finds its rows not finite says so in the job and stores nothing.  The job then comes again three times,
+ * as forward_sm80.cuh has it: with V's finite elements; with 1 in place of what is +inf or NaN, else 0, and equal
+ * scores; with 1 in place of what is -inf or NaN.  Warp 0 changes the tiles of V.
+ *
+ * The last tile of a sequence ends where the sequence ends (ATTN_VARLEN): beyond may be no memory, or no numbers.  Its
+ * first keys are then some of the tile before, and are hidden. */
+
+#include <attn/device/wgmma.cuh>
+#include <attn/device/tma.cuh>
+#define ATTN_PACK_GQA   0
+#define ATTN_PERSISTENT 1
+#include <attn/template/plan_cuda.cuh>
+#include <attn/device/mma.cuh>
+#include <attn/template/unit_cuda.cuh>
+#include <attn/template/score_cuda.cuh>
+#include <attn/template/finish_cuda.cuh>
+
+#define ATTN_GROUPS (ATTN_TILE_Q / 64)             /* warpgroups that compute */
+#define ATTN_KS ((ATTN_HEAD_DIM + 15) / 16)        /* steps of 16 dims in Q K^T */
+#define ATTN_K_PANELS ((ATTN_HEAD_DIM + 63) / 64)  /* of 64 dims: rows of 128 bytes, swizzled */
+#define ATTN_V_PANELS ((ATTN_HEAD_DIM_V + 63) / 64)
+#define ATTN_NS (ATTN_TILE_K / 2)                  /* registers of S */
+#define ATTN_NO (ATTN_HEAD_DIM_V / 2)              /* of O */
+#define ATTN_NP (ATTN_TILE_K / 4)                  /* of P */
+#define ATTN_JOBS 4
+
+/* Shared memory; what it may be used for beyond one Q and the stages, as far as there is room. */
+#define ATTN_Q_BYTES (ATTN_TILE_Q * 128 * ATTN_K_PANELS)
+#define ATTN_K_BYTES (ATTN_TILE_K * 128 * ATTN_K_PANELS)
+#define ATTN_V_BYTES (ATTN_TILE_K * 128 * ATTN_V_PANELS)
+#define ATTN_O_BYTES (ATTN_TILE_Q * 128 * ATTN_V_PANELS)
+#define ATTN_ROOM (230400 - ATTN_Q_BYTES - ATTN_STAGES * (ATTN_K_BYTES + ATTN_V_BYTES))
+#define ATTN_KEEP_O (ATTN_ROOM >= ATTN_O_BYTES) /* O leaves through shared memory, beside the next unit */
+#define ATTN_Q_STAGES (ATTN_ROOM - ATTN_KEEP_O * ATTN_O_BYTES >= ATTN_Q_BYTES ? 2 : 1)
+#define ATTN_K_AT (ATTN_Q_STAGES * ATTN_Q_BYTES)
+#define ATTN_V_AT (ATTN_K_AT + ATTN_STAGES * ATTN_K_BYTES)
+#define ATTN_O_AT (ATTN_V_AT + ATTN_STAGES * ATTN_V_BYTES)
+#define ATTN_BARRIERS_AT (ATTN_O_AT + ATTN_KEEP_O * ATTN_O_BYTES)
+
+/* mbarriers, by number. */
+#define ATTN_Q_FULL 0
+#define ATTN_Q_EMPTY (ATTN_Q_FULL + ATTN_Q_STAGES)
+#define ATTN_K_FULL (ATTN_Q_EMPTY + ATTN_Q_STAGES)
+#define ATTN_K_EMPTY (ATTN_K_FULL + ATTN_STAGES)
+#define ATTN_V_FULL (ATTN_K_EMPTY + ATTN_STAGES)
+#define ATTN_V_EMPTY (ATTN_V_FULL + ATTN_STAGES)
+#define ATTN_V_RAW (ATTN_V_EMPTY + ATTN_STAGES) /* a tile has landed that is yet to be changed */
+#define ATTN_JOB_FULL (ATTN_V_RAW + 1)
+#define ATTN_JOB_EMPTY (ATTN_JOB_FULL + ATTN_JOBS)
+#define ATTN_BARRIERS (ATTN_JOB_EMPTY + ATTN_JOBS)
+#define ATTN_JOBS_AT (ATTN_BARRIERS_AT + (8 * ATTN_BARRIERS + 15) / 16 * 16)
+
+/* What warp 1 tells the others.  It has as many places as jobs may be under way: one whose O is stored, one that is
+ * computed, one whose Q is loaded, one that is planned. */
+enum { ATTN_FN(_job_unit), ATTN_FN(_job_pause), ATTN_FN(_job_end) }; /* pause: nothing follows at once */
+typedef struct ATTN_FN(_job) {
+    int kind;
+    int pass;   /* 0, or 1 to 3 for the parts of a V that is not finite */
+    int number; /* of the unit */
+    int first, to; /* the first tile, and where the last one ends or later; at least one tile */
+    int edge_lo[4], edge_hi[4]; /* of each warpgroup: tiles inside need no mask */
+    unsigned char wrong[16];    /* by each warp that computes, in pass 0: its rows are not finite */
+    ATTN_FN(_unit) unit;
+} ATTN_FN(_job);
+enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_job)) };
+#define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
+#define ATTN_ROW_ALIGN 16
+#define ATTN_DEVICE_FN ATTN_FN(_device)
+
+/* Registers of a thread: all that the block starts with, given from the first warpgroup to those that compute. */
+#define ATTN_LOAD_REGISTERS (ATTN_GROUPS == 1 ? 56 : ATTN_GROUPS == 3 ? 32 : 24)
+#define ATTN_REGISTERS (ATTN_GROUPS == 1 ? 256 : ATTN_GROUPS == 2 ? 240 : ATTN_GROUPS == 3 ? 160 : 120)
+#define ATTN_TWO_P (ATTN_HEAD_DIM_V <= 128 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
+
+#define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
+#if ATTN_DTYPE == ATTN_BF16
+#define ATTN_PACK(low, high) attn__pack_bf16(low, high)
+#define ATTN_MOST 281474976710656.0f /* of a thread's sum of P: 2^48 */
+#define ATTN_ABOVE 48.0f             /* with one P: how far r is above the first maximum, in log2 */
+#define ATTN_EXPONENTS 0x7f807f80u   /* of a pair of numbers: all set in what is not finite */
+#define ATTN_EXPONENT  0x00800080u   /* the lowest bit of each */
+#define ATTN_ONE       0x3f80u
+#else
+#define ATTN_PACK(low, high) attn__pack_f16(low, high)
+#define ATTN_MOST 32768.0f
+#define ATTN_ABOVE 0.0f
+#define ATTN_EXPONENTS 0x7c007c00u
+#define ATTN_EXPONENT  0x04000400u
+#define ATTN_ONE       0x3c00u
+#endif
+
+#if ATTN_HAS_WGMMA
+
+/* The first key of the tile at k0 as it is loaded. */
+ATTN_DEVICE int ATTN_FN(_load_key)(int k0, int len_k)
+{
+    return ATTN_VARLEN && k0 > len_k - ATTN_TILE_K ? len_k - ATTN_TILE_K : k0;
+}
+
+ATTN_DEVICE ATTN_FN(_job) *ATTN_FN(_job_at)(unsigned char *smem, int count)
+{
+    return (ATTN_FN(_job) *)(void *)(smem + ATTN_JOBS_AT) + count % ATTN_JOBS;
+}
+
+/* ---- warp 1: jobs ---------------------------------------------------------------------------------- */
+
+/* Plans unit `number`; 0 if it has no row. */
+ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, ATTN_FN(_job) *job)
+{
+    ATTN_FN(_unit) *const u = &job->unit;
+    if (!ATTN_FN(_unit_make)(a, number, u))
+        return 0;
+    job->kind = ATTN_FN(_job_unit);
+    job->pass = 0;
+    job->number = number;
+    job->first = ATTN_FN(_next_tile)(u, -1);
+    job->to = u->to;
+    if (job->first >= u->to) { /* no key is seen: a tile that is hidden */
+        job->first = u->from;
+        job->to = u->from + 1;
+    }
+    ATTN_NO_UNROLL
+    for (int g = 0; g < ATTN_GROUPS; ++g) {
+        const attn__span span = ATTN_FN(_span)(a, u, 64 * g, 64 * g + 63);
+        job->edge_lo[g] = span.full_lo;
+        job->edge_hi[g] = span.full_hi;
+    }
+    return 1;
+}
+
+/* One thread. */
+ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *smem, uint32_t barriers)
+{
+    const int units = (int)a->units;
+    int next = (int)blockIdx.x, idle = 0;
+    ATTN_NO_UNROLL
+    for (int count = 0;; ++count) {
+        ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
+        const int slot = count % ATTN_JOBS;
+        attn__mbarrier_wait(barriers + 8 * (ATTN_JOB_EMPTY + slot), (count / ATTN_JOBS & 1) ^ 1);
+        int again = 0; /* the pass that the job of this place needs now */
+        if (count >= ATTN_JOBS && job->kind == ATTN_FN(_job_unit)) {
+            const int *wrong = (const int *)(const void *)job->wrong;
+            again = job->pass ? (job->pass + 1) & 3 : (wrong[0] | wrong[1] | wrong[2] | wrong[3]) != 0;
+        }
+        if (again) {
+            job->pass = again;
+            for (int g = 0; g < ATTN_GROUPS && again >= 2; ++g)
+                job->edge_lo[g] = INT32_MAX; /* every tile passes where scores are changed */
+            idle = 0;
+        } else {
+            int has = 0;
+            while (!has && next < units) {
+                const int number = next;
+                next = a->counter ? (int)(gridDim.x + atomicAdd(a->counter, 1u)) : units;
+                has = ATTN_FN(_plan_job)(a, number, job);
+            }
+            /* The end must wait until all jobs have been seen to be right. */
+            idle = has ? 0 : idle + 1;
+            if (!has)
+                job->kind = idle <= ATTN_JOBS ? ATTN_FN(_job_pause) : ATTN_FN(_job_end);
+            for (int n = 0; n < 16; ++n)
+                job->wrong[n] = 0;
+        }
+        const int kind = job->kind;
+        attn__mbarrier_arrive(barriers + 8 * (ATTN_JOB_FULL + slot));
+        if (kind == ATTN_FN(_job_end))
+            return;
+    }
+}
+
+/* ---- warp 0: copies -------------------------------------------------------------------------------- */
+
+/* V of a tile as a pass of a unit needs it, in place, by a warp: 1 its finite elements, 0 for others; 2 1 for each
+ * that is +inf or NaN, else 0; 3 the same of -inf. */
+ATTN_DEVICE void ATTN_FN(_split)(int pass, unsigned char *v)
+{
+    ATTN_NO_UNROLL
+    for (int n = attn__lane(); n < ATTN_V_BYTES / 4; n += 32) {
+        uint32_t *at = (uint32_t *)(void *)v + n;
+        const uint32_t x = *at, mantissa = x & ~ATTN_EXPONENTS & 0x7fff7fffu;
+        /* One bit for each of the two elements, its lowest. */
+        const uint32_t not_finite = ((x & ATTN_EXPONENTS) + ATTN_EXPONENT) >> 15 & 0x00010001u;
+        const uint32_t nan = (mantissa + 0x7fff7fffu) >> 15, sign = (pass == 2 ? ~x : x) >> 15;
+        *at = pass == 1 ? x & ~(not_finite * 0xffffu) : (not_finite & (nan | sign)) * ATTN_ONE;
+    }
+    attn__fence_async();
+    __syncwarp();
+}
+
+/* Where the loader is. */
+typedef struct ATTN_FN(_load) {
+    uint32_t base;                        /* shared address of Q */
+    int q_count;                          /* units whose Q has been asked for */
+    int k_stage, k_parity, v_stage, v_parity, raw_parity;
+    int v_pass, v_key, v_head, v_batch;   /* the tile of V that is to be loaded next; v_pass -1: none */
+} ATTN_FN(_load);
+
+ATTN_DEVICE uint32_t ATTN_FN(_barrier)(uint32_t base, int number)
+{
+    return base + (uint32_t)(ATTN_BARRIERS_AT + 8 * number);
+}
+
+/* Waits with all lanes: none may fall behind, or it would miss a phase. */
+ATTN_DEVICE void ATTN_FN(_wait)(uint32_t base, int number, int parity)
+{
+    attn__mbarrier_wait(ATTN_FN(_barrier)(base, number), parity);
+    __syncwarp();
+}
+
+/* V of the tile whose K was loaded before. */
+ATTN_DEVICE void ATTN_FN(_load_v)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, unsigned char *smem)
+{
+    if (w->v_pass < 0)
+        return;
+    const uint32_t full = ATTN_FN(_barrier)(w->base, ATTN_V_FULL + w->v_stage);
+    ATTN_FN(_wait)(w->base, ATTN_V_EMPTY + w->v_stage, w->v_parity ^ 1);
+    if (attn__lane() == 0) {
+        const uint32_t on = w->v_pass ? ATTN_FN(_barrier)(w->base, ATTN_V_RAW) : full;
+        const uint32_t to = w->base + (uint32_t)(ATTN_V_AT + w->v_stage * ATTN_V_BYTES);
+        attn__mbarrier_arrive_expect(on, ATTN_V_BYTES);
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_V_PANELS; ++n)
+            attn__tma_load_4d(to + (uint32_t)(n * ATTN_TILE_K * 128), &a->map_v, on, 64 * n, w->v_key, w->v_head,
+                              w->v_batch, ATTN_L2_LAST);
+    }
+    if (w->v_pass) {
+        ATTN_FN(_wait)(w->base, ATTN_V_RAW, w->raw_parity);
+        w->raw_parity ^= 1;
+        ATTN_FN(_split)(w->v_pass, smem + ATTN_V_AT + w->v_stage * ATTN_V_BYTES);
+        if (attn__lane() == 0)
+            attn__mbarrier_arrive(full);
+    }
+    if (++w->v_stage == ATTN_STAGES) {
+        w->v_stage = 0;
+        w->v_parity ^= 1;
+    }
+}
+
+/* Q of the unit. */
+ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, const ATTN_FN(_unit) *u)
+{
+    const int stage = w->q_count % ATTN_Q_STAGES;
+    const uint32_t full = ATTN_FN(_barrier)(w->base, ATTN_Q_FULL + stage);
+    ATTN_FN(_wait)(w->base, ATTN_Q_EMPTY + stage, (w->q_count / ATTN_Q_STAGES & 1) ^ 1);
+    ++w->q_count;
+    if (attn__lane() == 0) {
+        attn__mbarrier_arrive_expect(full, ATTN_Q_BYTES);
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_K_PANELS; ++n)
+            attn__tma_load_4d(w->base + (uint32_t)(stage * ATTN_Q_BYTES + n * ATTN_TILE_Q * 128), &a->map_q, full,
+                              64 * n, (int)u->base_q + u->row0, u->g, ATTN_VARLEN && a->p.cu_seqlens_q ? 0 : u->b,
+                              ATTN_L2_FIRST);
+    }
+}
+
+/* A warp, all of whose lanes do the same; one asks. */
+ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *smem, uint32_t base)
+{
+    ATTN_FN(_load) w;
+    w.base = base;
+    w.q_count = 0;
+    w.k_stage = w.k_parity = w.v_stage = w.v_parity = w.raw_parity = 0;
+    w.v_pass = -1;
+    w.v_key = w.v_head = w.v_batch = 0;
+    ATTN_NO_UNROLL
+    for (int count = 0;; ++count) {
+        const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
+        const ATTN_FN(_unit) *const u = &job->unit;
+        const int slot = count % ATTN_JOBS;
+        ATTN_FN(_wait)(base, ATTN_JOB_FULL + slot, count / ATTN_JOBS & 1);
+        const int kind = job->kind;
+        if (kind == ATTN_FN(_job_unit)) {
+            if (ATTN_Q_STAGES > 1)
+                ATTN_FN(_load_q)(a, &w, u);
+            const int head = ATTN_FN(_kv_head)(a, u), to = job->to;
+            const int batch = ATTN_VARLEN && a->p.cu_seqlens_k ? 0 : u->b;
+            ATTN_NO_UNROLL
+            for (int k0 = job->first, first = 1; k0 < to; k0 = ATTN_FN(_next_tile)(u, k0), first = 0) {
+                const int key = (int)u->base_k + ATTN_FN(_load_key)(k0, u->len_k);
+                const uint32_t full = ATTN_FN(_barrier)(base, ATTN_K_FULL + w.k_stage);
+                ATTN_FN(_wait)(base, ATTN_K_EMPTY + w.k_stage, w.k_parity ^ 1);
+                if (attn__lane() == 0) {
+                    const uint32_t at = base + (uint32_t)(ATTN_K_AT + w.k_stage * ATTN_K_BYTES);
+                    attn__mbarrier_arrive_expect(full, ATTN_K_BYTES);
+                    ATTN_UNROLL
+                    for (int n = 0; n < ATTN_K_PANELS; ++n)
+                        attn__tma_load_4d(at + (uint32_t)(n * ATTN_TILE_K * 128), &a->map_k, full, 64 * n, key, head,
+                                          batch, ATTN_L2_LAST);
+                }
+                if (++w.k_stage == ATTN_STAGES) {
+                    w.k_stage = 0;
+                    w.k_parity ^= 1;
+                }
+                ATTN_FN(_load_v)(a, &w, smem);
+                if (ATTN_Q_STAGES == 1 && first) /* the last of what waits for the unit before */
+                    ATTN_FN(_load_q)(a, &w, u);
+                w.v_pass = job->pass;
+                w.v_key = key;
+                w.v_head = head;
+                w.v_batch = batch;
+            }
+        } else {
+            ATTN_FN(_load_v)(a, &w, smem);
+            w.v_pass = -1;
+        }
+        __syncwarp();
+        if (attn__lane() == 0)
+            attn__mbarrier_arrive(ATTN_FN(_barrier)(base, ATTN_JOB_EMPTY + slot));
+        if (kind == ATTN_FN(_job_end))
+            return;
+    }
+}
+
+/* ---- the warpgroups that compute: state ------------------------------------------------------------- */
+
+typedef struct ATTN_FN(_flow) {
+    uint32_t base;                 /* shared address of Q */
+    uint32_t q_low, k_low, v_low;  /* low words of the descriptors of the operands, of stage 0 */
+    int group;                     /* number of the warpgroup */
+    int row;                       /* this thread's first row of the unit; the other one is 8 further */
+    int count, kind;               /* of the current job */
+    int q_count;                   /* of its Q, among those of units */
+    int k0, to, edge_lo, edge_hi;  /* the next tile; of the unit */
+    int k_stage, k_parity, v_stage, v_parity; /* V's are those of the tile before */
+    int keep;                      /* the next P V adds to O, rather than begins it */
+    float unit;                    /* what makes a score in S one in log2 */
+    float minus_r[2], l[2];
+    float factor[2];               /* what O is to be multiplied with */
+} ATTN_FN(_flow);
+
+/* The high word is a constant, and the steps fit into the low one, so that an address is one addition. */
+ATTN_DEVICE uint64_t ATTN_FN(_operand)(uint32_t low, int bytes)
+{
+    return attn__wgmma_desc(0, 0, 1024, 128) | (low + (uint32_t)(bytes / 16));
+}
+
+/* Waits for the next job; 1 if it is a unit. */
+ATTN_DEVICE int ATTN_FN(_next_job)(ATTN_FN(_flow) *f, unsigned char *smem)
+{
+    ++f->count;
+    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_JOB_FULL + f->count % ATTN_JOBS), f->count / ATTN_JOBS & 1);
+    const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
+    f->kind = job->kind;
+    if (f->kind != ATTN_FN(_job_unit))
+        return 0;
+    ++f->q_count;
+    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_Q_FULL + f->q_count % ATTN_Q_STAGES),
+                        f->q_count / ATTN_Q_STAGES & 1);
+    f->k0 = job->first;
+    f->to = job->to;
+    f->edge_lo = job->edge_lo[f->group];
+    f->edge_hi = job->edge_hi[f->group];
+    return 1;
+}
+
+/* This warp is done with job `count`. */
+ATTN_DEVICE void ATTN_FN(_leave_job)(const ATTN_FN(_flow) *f, int count)
+{
+    __syncwarp();
+    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_JOB_EMPTY + count % ATTN_JOBS), attn__lane() == 0);
+}
+
+/* Warpgroups take turns in asking for products: while one computes P, the tensor cores have those of another. */
+ATTN_DEVICE void ATTN_FN(_turn_take)(const ATTN_FN(_flow) *f)
+{
+    if (ATTN_GROUPS > 1)
+        attn__barrier(1 + f->group, 256);
+}
+ATTN_DEVICE void ATTN_FN(_turn_pass)(const ATTN_FN(_flow) *f)
+{
+    if (ATTN_GROUPS > 1)
+        attn__barrier_arrive(f->group + 1 < ATTN_GROUPS ? f->group + 2 : 1, 256);
+}
+
+/* ---- products -------------------------------------------------------------------------------------- */
+
+/* Asks for S = Q K^T of the tile at hand. */
+ATTN_DEVICE void ATTN_FN(_ask_scores)(const ATTN_FN(_flow) *f, float *s)
+{
+    const uint32_t q = f->q_low + (uint32_t)(f->q_count % ATTN_Q_STAGES * (ATTN_Q_BYTES / 16));
+    const uint32_t k = f->k_low + (uint32_t)(f->k_stage * (ATTN_K_BYTES / 16));
+    attn__wgmma_fence();
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_KS; ++n)
+        ATTN_WGMMA_SS(ATTN_TILE_K, ATTN_DTYPE, ATTN_K_MAJOR, ATTN_K_MAJOR, s,
+                      ATTN_FN(_operand)(q, n / 4 * ATTN_TILE_Q * 128 + n % 4 * 32),
+                      ATTN_FN(_operand)(k, n / 4 * ATTN_TILE_K * 128 + n % 4 * 32), (int)(n != 0));
+    attn__wgmma_commit();
+}
+
+/* Asks for O += P V of the tile before. */
+ATTN_DEVICE void ATTN_FN(_ask_values)(const ATTN_FN(_flow) *f, uint32_t *p, float *o)
+{
+    const uint32_t v = f->v_low + (uint32_t)(f->v_stage * (ATTN_V_BYTES / 16));
+    attn__wgmma_fence();
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_TILE_K / 16; ++n)
+        ATTN_WGMMA_RS(ATTN_HEAD_DIM_V, ATTN_DTYPE, ATTN_MN_MAJOR, o, p + 4 * n, ATTN_FN(_operand)(v, n * 2048),
+                      n ? 1 : f->keep);
+    attn__wgmma_commit();
+}
+
+/* ---- softmax --------------------------------------------------------------------------------------- */
+
+/* Keys of position i.  What an instance cannot do is a constant. */
+ATTN_DEVICE attn__keys ATTN_FN(_keys_of)(const ATTN_FN(_unit) *u, int i)
+{
+    const int64_t huge = (int64_t)1 << 40;
+    attn__mask m = u->mask;
+    if (!ATTN_CAUSAL)
+        m.below = huge;
+    if (!ATTN_WINDOW)
+        m.left = m.right = huge;
+    if (!ATTN_CHUNK)
+        m.chunk = 0;
+    if (!ATTN_SINK_TOKENS)
+        m.sink_tokens = 0;
+    return attn__mask_row(&m, i);
+}
+
+/* What changes the scores of the tile at hand: softcap, biases, masks. */
+ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, float *s)
+{
+    const int changed = ATTN_FN(_has_score)(a), edge = f->k0 < f->edge_lo || f->k0 + ATTN_TILE_K > f->edge_hi;
+    if (!changed && !edge)
+        return;
+    const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
+    const ATTN_FN(_unit) *const u = &job->unit;
+    const int column = ATTN_FN(_load_key)(f->k0, u->len_k) + attn__lane() % 4 * 2;
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r) {
+        const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, f->row + 8 * r);
+        float x[ATTN_NS / 2];
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NS / 2; ++n)
+            x[n] = s[n / 2 * 4 + 2 * r + n % 2];
+        if (changed)
+            ATTN_FN(_score_row)(a, u, at.i, ATTN_FN(_head)(a, u, at), column, 2, 8, ATTN_NS / 2, x);
+        if (edge) {
+            attn__keys keys = ATTN_FN(_keys_of)(u, at.i);
+            if (ATTN_VARLEN) { /* what lies before k0 belongs to the tile before */
+                keys.lo = keys.lo > f->k0 ? keys.lo : f->k0;
+                keys.sink_lo = keys.sink_lo > f->k0 ? keys.sink_lo : f->k0;
+            }
+            ATTN_UNROLL
+            for (int n = 0; n < ATTN_NS / 2; ++n) {
+                const int j = n / 2 * 8 + n % 2;
+                const int sees = ATTN_WINDOW || ATTN_CHUNK || ATTN_VARLEN ? ATTN_FN(_sees)(&keys, column + j)
+                                                                           : j < keys.hi - column;
+                x[n] = sees ? x[n] : ATTN_NEG_INF;
+            }
+            if (job->pass >= 2) { /* as much as any other: its own weight may have been rounded to 0 */
+                ATTN_UNROLL
+                for (int n = 0; n < ATTN_NS / 2; ++n)
+                    x[n] = x[n] == ATTN_NEG_INF ? x[n] : 0.0f;
+            }
+        }
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NS / 2; ++n)
+            s[n / 2 * 4 + 2 * r + n % 2] = x[n];
+    }
+}
+
+/* The greatest of each of the two rows. */
+ATTN_DEVICE void ATTN_FN(_greatest)(const float *s, float *top)
+{
+    float m[4] = { s[0], s[2], s[4], s[6] };
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NS / 8; ++n) {
+        ATTN_UNROLL
+        for (int c = 0; c < 4; ++c)
+            m[c] = attn__max(attn__max(m[c], s[8 * n + 2 * c]), s[8 * n + 2 * c + 1]);
+    }
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r) {
+        top[r] = attn__max(m[r], m[r + 2]);
+        top[r] = attn__max(top[r], attn__shuffle_xor(top[r], 1));
+        top[r] = attn__max(top[r], attn__shuffle_xor(top[r], 2));
+    }
+}
+
+/* Sets r to the true maximum of each row: of this tile if it is the first, else of what has been seen so far, and then
+ * `factor` is what O is to be multiplied with. */
+ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_flow) *f, int first, const float *s)
+{
+    float top[2];
+    ATTN_FN(_greatest)(s, top);
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r) {
+        const float now = attn__max(top[r] * f->unit, first ? ATTN_NO_SCORE : -f->minus_r[r]);
+        if (!first) {
+            f->factor[r] = attn__exp2(-f->minus_r[r] - now);
+            f->l[r] *= f->factor[r];
+        }
+        f->minus_r[r] = -now;
+    }
+}
+
+/* P = 2^(S - r), packed; its sum is added to l.  1 if O is to be multiplied with `factor`. */
+ATTN_DEVICE int ATTN_FN(_weights)(ATTN_FN(_flow) *f, int first, const float *s, uint32_t *p)
+{
+    float sum[4];
+    int lift = first, lifted = first;
+    ATTN_NO_UNROLL
+    for (int tries = 0; tries < 2; ++tries) { /* the second is right, or never will be: NaN */
+        if (lift) {
+            ATTN_FN(_lift)(f, first, s);
+            lifted = 1;
+        }
+        sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NS / 4; ++n) {
+            float x[4];
+            ATTN_UNROLL
+            for (int e = 0; e < 4; ++e) {
+                x[e] = attn__exp2(fmaf(s[4 * n + e], f->unit, f->minus_r[e / 2]));
+                sum[e] += x[e];
+            }
+            p[2 * n] = ATTN_PACK(x[0], x[1]);
+            p[2 * n + 1] = ATTN_PACK(x[2], x[3]);
+        }
+        sum[0] += sum[1];
+        sum[2] += sum[3];
+        lift = attn__any(!(sum[0] < ATTN_MOST && sum[2] < ATTN_MOST));
+        if (!lift)
+            break;
+    }
+    f->l[0] += sum[0];
+    f->l[1] += sum[2];
+    return lifted;
+}
+
+/* The same with one P, in place, not packed.  Growth shows before the exponentials. */
+ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, int first, float *s)
+{
+    const float none = -ATTN_NO_SCORE;
+    float sum[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, minus[2];
+    int blank[2], over = 0, lifted = first;
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r) {
+        /* A row that has seen no key: its scores as they are, for S is lost. */
+        blank[r] = first || f->minus_r[r] == none;
+        minus[r] = blank[r] ? 0.0f : f->minus_r[r];
+    }
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NS; ++n)
+        s[n] = fmaf(s[n], f->unit, minus[n / 2 % 2]);
+    if (ATTN_ABOVE > 0.0f) { /* r is so far above that growth is what is not negative */
+        uint32_t signs = 0xffffffffu;
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NS; ++n)
+            signs &= __float_as_uint(s[n]);
+        over = (int)signs >= 0;
+    } else {
+        float top = s[0];
+        ATTN_UNROLL
+        for (int n = 1; n < ATTN_NS; ++n)
+            top = attn__max(top, s[n]);
+        over = !(top < 14.0f);
+    }
+    if (attn__any(over || blank[0] || blank[1])) {
+        float top[2];
+        ATTN_FN(_greatest)(s, top);
+        ATTN_UNROLL
+        for (int r = 0; r < 2; ++r) {
+            const float found = top[r] - minus[r] + ATTN_ABOVE, before = -f->minus_r[r];
+            const float now = blank[r] ? (top[r] > ATTN_NO_SCORE ? found : ATTN_NO_SCORE) : attn__max(found, before);
+            if (!first) {
+                f->factor[r] = blank[r] ? 1.0f : attn__exp2(before - now);
+                f->l[r] *= f->factor[r];
+            }
+            f->minus_r[r] = -now;
+            const float by = -now - minus[r];
+            ATTN_UNROLL
+            for (int n = 0; n < ATTN_NS / 2; ++n)
+                s[n / 2 * 4 + 2 * r + n % 2] += by;
+        }
+        lifted = 1;
+    }
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NS; ++n) {
+        s[n] = attn__exp2(s[n]);
+        sum[n % 4] += s[n];
+    }
+    f->l[0] += sum[0] + sum[1];
+    f->l[1] += sum[2] + sum[3];
+    attn__wgmma_after(f->l[0] + f->l[1]);
+    return lifted;
+}
+
+ATTN_DEVICE void ATTN_FN(_pack)(const float *s, uint32_t *p)
+{
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NP; ++n)
+        p[n] = ATTN_PACK(s[2 * n], s[2 * n + 1]);
+}
+
+ATTN_DEVICE void ATTN_FN(_scale)(const ATTN_FN(_flow) *f, float *o)
+{
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NO; ++n)
+        o[n] *= f->factor[n / 2 % 2];
+}
+
+/* ---- the end of a unit ----------------------------------------------------------------------------- */
+
+/* The sums of job's rows are complete: l becomes `factor`, and is stored as lse or as a partial result. */
+ATTN_DEVICE void ATTN_FN(_close)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, const ATTN_FN(_job) *job)
+{
+    const ATTN_FN(_unit) *const u = &job->unit;
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r) {
+        const int row = f->row + 8 * r, store = row < u->rows && attn__lane() % 4 == 0 && job->pass < 2;
+        const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, row);
+        const int h = ATTN_FN(_head)(a, u, at);
+        float l = f->l[r];
+        l += attn__shuffle_xor(l, 1);
+        l += attn__shuffle_xor(l, 2);
+        if (a->parts > 1) {
+            const int64_t to = (int64_t)u->part * a->part_rows + ATTN_FN(_part_row)(a, u, row);
+            f->factor[r] = 1.0f;
+            if (store) {
+                a->part_m[to] = l == 0.0f ? ATTN_NEG_INF : -f->minus_r[r];
+                a->part_l[to] = l;
+            }
+        } else {
+            float lse;
+            f->factor[r] = ATTN_FN(_finish)(a, h, -f->minus_r[r], l, &lse);
+            if (store)
+                ATTN_FN(_put_lse)(a, u, at.i, h, lse);
+            if (job->pass >= 2)
+                f->factor[r] = 1.0f;
+        }
+        f->l[r] = 0.0f;
+    }
+}
+
+/* Whether something in the rows of this warp, whose O is scaled, is not finite that might be with another V. */
+ATTN_DEVICE int ATTN_FN(_is_wrong)(const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u, const float *o)
+{
+    int wrong = 0;
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r) {
+        float sum[2] = { 0.0f, 0.0f }; /* not finite if any is not; the other way round does no harm */
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NO / 2; ++n)
+            sum[n % 2] += o[n / 2 * 4 + 2 * r + n % 2];
+        sum[0] += sum[1];
+        wrong |= !(sum[0] - sum[0] == 0.0f) && f->factor[r] == f->factor[r] && f->row + 8 * r < u->rows;
+    }
+    return attn__any(wrong);
+}
+
+/* Rows of one part, in f32. */
+ATTN_DEVICE void ATTN_FN(_store_part)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u,
+                                      const float *o)
+{
+    const int dim_v = ATTN_FN(_dim_v)(a), column = attn__lane() % 4 * 2;
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r) {
+        const int row = f->row + 8 * r;
+        float *const to =
+            a->part_o + ((int64_t)u->part * a->part_rows + ATTN_FN(_part_row)(a, u, row)) * dim_v + column;
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NO / 2; ++n)
+            if (row < u->rows && n / 2 * 8 + n % 2 + column < dim_v)
+                to[n / 2 * 8 + n % 2] = o[n / 2 * 4 + 2 * r + n % 2];
+    }
+}
+
+/* The word of the lane whose number differs in the bits of `mask`. */
+ATTN_DEVICE uint32_t ATTN_FN(_swap)(uint32_t x, int mask)
+{
+    return __float_as_uint(attn__shuffle_xor(__uint_as_float(x), mask));
+}
+
+/* By 16 bytes: four lanes that have pairs of the same row exchange them. */
+ATTN_DEVICE void ATTN_FN(_store_wide)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u,
+                                      const float *o)
+{
+    const int q = attn__lane() % 4, dim_v = ATTN_FN(_dim_v)(a);
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r) {
+        const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, f->row + 8 * r);
+        uint16_t *const to =
+            (uint16_t *)a->p.o.data + ATTN_FN(_o_at)(a, u, at.i, ATTN_FN(_head)(a, u, at)) + 8 * q;
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NO / 4; n += 4) {
+            uint32_t x[4], y, z;
+            ATTN_UNROLL
+            for (int e = 0; e < 4; ++e)
+                x[e] = n + e < ATTN_NO / 4 ? ATTN_PACK(o[(n + e) % (ATTN_NO / 4) * 4 + 2 * r],
+                                                       o[(n + e) % (ATTN_NO / 4) * 4 + 2 * r + 1])
+                                           : 0;
+            y = ATTN_FN(_swap)(q & 1 ? x[0] : x[1], 1);
+            z = ATTN_FN(_swap)(q & 1 ? x[2] : x[3], 1);
+            x[0] = q & 1 ? y : x[0], x[1] = q & 1 ? x[1] : y;
+            x[2] = q & 1 ? z : x[2], x[3] = q & 1 ? x[3] : z;
+            y = ATTN_FN(_swap)(q & 2 ? x[0] : x[2], 2);
+            z = ATTN_FN(_swap)(q & 2 ? x[1] : x[3], 2);
+            x[0] = q & 2 ? y : x[0], x[2] = q & 2 ? x[2] : y;
+            x[1] = q & 2 ? z : x[1], x[3] = q & 2 ? x[3] : z;
+            if (f->row + 8 * r < u->rows && 8 * (n + q) < dim_v)
+                *(uint4 *)(void *)(to + 8 * n) = make_uint4(x[0], x[1], x[2], x[3]);
+        }
+    }
+}
+
+/* Through shared memory, 16 rows of a warp as one box for each 64 columns.  What of it lies beyond the tensor is not
+ * written. */
+ATTN_DEVICE void ATTN_FN(_store_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u,
+                                     const float *o)
+{
+    const int lane = attn__lane(), first = f->row - lane / 4, row = lane % 16;
+    const uint32_t own = f->base + (uint32_t)(ATTN_O_AT + first * 128);
+    if (lane == 0)
+        ATTN_BULK_WAIT_READ(0); /* the rows before are on their way */
+    __syncwarp();
+    ATTN_UNROLL
+    for (int n = 0; n < (ATTN_NO + 7) / 8; ++n) {
+        uint32_t x[4];
+        ATTN_UNROLL
+        for (int e = 0; e < 4; ++e)
+            x[e] = 8 * n + 2 * e < ATTN_NO ? ATTN_PACK(o[(8 * n + 2 * e) % ATTN_NO], o[(8 * n + 2 * e + 1) % ATTN_NO])
+                                           : 0;
+        const int piece = n % 4 * 2 + lane / 16;
+        attn__stmatrix_x4(own + (uint32_t)(n / 4 * ATTN_TILE_Q * 128 + row * 128 + ((piece ^ (row & 7)) << 4)), x);
+    }
+    attn__fence_async();
+    __syncwarp();
+    if (lane == 0) {
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_V_PANELS; ++n)
+            attn__tma_store_4d(&a->map_o, own + (uint32_t)(n * ATTN_TILE_Q * 128), 64 * n,
+                               (int)u->base_q + u->row0 + first, u->g, ATTN_VARLEN && a->p.cu_seqlens_q ? 0 : u->b);
+        attn__bulk_commit();
+    }
+}
+
+/* Element by element: any type, any strides, any pass.  Few instructions rather than few clocks: the numbers pass
+ * through the first registers. */
+ATTN_DEVICE void ATTN_FN(_store_any)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, const ATTN_FN(_job) *job,
+                                     float *o)
+{
+    const ATTN_FN(_unit) *const u = &job->unit;
+    const int dim_v = ATTN_FN(_dim_v)(a), pass = job->pass, parts = a->parts;
+    if (ATTN_KEEP_O && pass) { /* rows that were right in pass 0 have been stored */
+        if (attn__lane() == 0)
+            ATTN_BULK_WAIT(0);
+        __syncwarp();
+    }
+    ATTN_NO_UNROLL
+    for (int column = attn__lane() % 4 * 2; column < ATTN_HEAD_DIM_V; column += 8) {
+        ATTN_UNROLL
+        for (int n = 0; n < 4; ++n) {
+            const int row = f->row + n / 2 * 8, d = column + n % 2;
+            if (row >= u->rows || d >= dim_v)
+                continue;
+            const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, row);
+            const int64_t part = (int64_t)u->part * a->part_rows + ATTN_FN(_part_row)(a, u, row);
+            const int64_t to = parts > 1 ? part * dim_v + d
+                                         : ATTN_FN(_o_at)(a, u, at.i, ATTN_FN(_head)(a, u, at)) + d * a->p.o.stride[3];
+            float y = o[n];
+            if (pass >= 2) {
+                if (!(y > 0.0f))
+                    continue;
+                y = pass == 2 ? -ATTN_NEG_INF : ATTN_NEG_INF;
+                y += parts > 1 ? a->part_o[to] : ATTN_FN(_get_o)(a, to);
+            }
+            if (parts > 1)
+                a->part_o[to] = y;
+            else
+                ATTN_FN(_put_o)(a, to, y);
+        }
+        ATTN_UNROLL
+        for (int n = 0; n + 4 < ATTN_NO; ++n)
+            o[n] = o[n + 4];
+    }
+}
+
+/* Stores O of job `count`, which is scaled, and leaves the job. */
+ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, int count,
+                                 float *o)
+{
+    ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
+    const ATTN_FN(_unit) *const u = &job->unit;
+    const int first = f->row - attn__lane() / 4; /* of the warp */
+    if (job->pass) {
+        ATTN_FN(_store_any)(a, f, job, o);
+    } else if (ATTN_FN(_is_wrong)(f, u, o)) {
+        if (attn__lane() == 0)
+            job->wrong[first / 16] = 1;
+    } else if (a->parts > 1) {
+        ATTN_FN(_store_part)(a, f, u, o);
+    } else if (!a->wide_o) {
+        ATTN_FN(_store_any)(a, f, job, o);
+    } else if (ATTN_KEEP_O && a->box_o && (first + 16 <= u->rows || !ATTN_VARLEN)) {
+        ATTN_FN(_store_box)(a, f, u, o);
+    } else {
+        ATTN_FN(_store_wide)(a, f, u, o);
+    }
+    ATTN_FN(_leave_job)(f, count);
+}
+
+/* ---- the stream ------------------------------------------------------------------------------------ */
+
+/* The tile at hand is multiplied: its K, and Q if it was the last, may be overwritten. */
+ATTN_DEVICE void ATTN_FN(_leave_k)(const ATTN_FN(_flow) *f, int last)
+{
+    const int one = threadIdx.x % 128 == 0;
+    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_K_EMPTY + f->k_stage), one);
+    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_Q_EMPTY + f->q_count % ATTN_Q_STAGES), one && last);
+}
+
+/* From the tile at hand to the next one. */
+ATTN_DEVICE void ATTN_FN(_advance)(ATTN_FN(_flow) *f, int first, int next)
+{
+    f->keep = !first;
+    f->k0 = next;
+    f->v_stage = f->k_stage;
+    f->v_parity = f->k_parity;
+    if (++f->k_stage == ATTN_STAGES) {
+        f->k_stage = 0;
+        f->k_parity ^= 1;
+    }
+}
+
+/* The tile after the one at hand. */
+ATTN_DEVICE int ATTN_FN(_next_of)(const ATTN_FN(_flow) *f, unsigned char *smem)
+{
+    return ATTN_FN(_next_tile)(&ATTN_FN(_job_at)(smem, f->count)->unit, f->k0);
+}
+
+/* Q K^T of the tile at hand and P V of the tile before, P being p; P of this tile becomes p_next.  0 if there is no
+ * tile at hand. */
+ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem, float *s, float *o,
+                               uint32_t *p, uint32_t *p_next)
+{
+    const int first = f->k0 >= f->to;
+    int scale;
+    if (first && !ATTN_FN(_next_job)(f, smem))
+        return 0;
+    const int next = ATTN_FN(_next_of)(f, smem);
+    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_K_FULL + f->k_stage), f->k_parity);
+    ATTN_FN(_turn_take)(f);
+    attn__wgmma_pin(s, ATTN_NS);
+    attn__wgmma_pin(o, ATTN_NO);
+    attn__wgmma_pin_a(p, ATTN_NP);
+    ATTN_FN(_ask_scores)(f, s);
+    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_V_FULL + f->v_stage), f->v_parity);
+    ATTN_FN(_ask_values)(f, p, o);
+    ATTN_FN(_turn_pass)(f);
+    if (first)
+        ATTN_FN(_close)(a, f, ATTN_FN(_job_at)(smem, f->count - 1));
+    ATTN_WGMMA_WAIT(1);
+    attn__wgmma_pin(s, ATTN_NS);
+    ATTN_FN(_leave_k)(f, next >= f->to);
+    ATTN_FN(_change)(a, f, smem, s);
+    scale = ATTN_TWO_P ? ATTN_FN(_weights)(f, first, s, p_next) : ATTN_FN(_weights_in_place)(f, first, s);
+    ATTN_WGMMA_WAIT(0);
+    attn__wgmma_pin(o, ATTN_NO);
+    attn__wgmma_pin_a(p, ATTN_NP);
+    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_V_EMPTY + f->v_stage), threadIdx.x % 128 == 0);
+    if (!ATTN_TWO_P)
+        ATTN_FN(_pack)(s, p_next);
+    if (scale)
+        ATTN_FN(_scale)(f, o);
+    if (first)
+        ATTN_FN(_store)(a, f, smem, f->count - 1, o);
+    ATTN_FN(_advance)(f, first, next);
+    return 1;
+}
+
+/* The first step of a stream: there is no tile before. */
+ATTN_DEVICE void ATTN_FN(_begin)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem, float *s, uint32_t *p)
+{
+    const int next = ATTN_FN(_next_of)(f, smem);
+    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_K_FULL + f->k_stage), f->k_parity);
+    ATTN_FN(_turn_take)(f);
+    attn__wgmma_pin(s, ATTN_NS);
+    ATTN_FN(_ask_scores)(f, s);
+    ATTN_FN(_turn_pass)(f);
+    ATTN_WGMMA_WAIT(0);
+    attn__wgmma_pin(s, ATTN_NS);
+    ATTN_FN(_leave_k)(f, next >= f->to);
+    ATTN_FN(_change)(a, f, smem, s);
+    if (ATTN_TWO_P) {
+        (void)ATTN_FN(_weights)(f, 1, s, p);
+    } else {
+        (void)ATTN_FN(_weights_in_place)(f, 1, s);
+        ATTN_FN(_pack)(s, p);
+    }
+    ATTN_FN(_advance)(f, 1, next);
+}
+
+/* P V of the last tile of a stream. */
+ATTN_DEVICE void ATTN_FN(_end)(const ATTN_FN(_flow) *f, float *o, uint32_t *p)
+{
+    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_V_FULL + f->v_stage), f->v_parity);
+    attn__wgmma_pin(o, ATTN_NO);
+    attn__wgmma_pin_a(p, ATTN_NP);
+    ATTN_FN(_ask_values)(f, p, o);
+    ATTN_WGMMA_WAIT(0);
+    attn__wgmma_pin(o, ATTN_NO);
+    attn__wgmma_pin_a(p, ATTN_NP);
+    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_V_EMPTY + f->v_stage), threadIdx.x % 128 == 0);
+}
+
+/* A warpgroup. */
+ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem, uint32_t base, int group)
+{
+    ATTN_FN(_flow) f;
+    float s[ATTN_NS], o[ATTN_NO];
+    uint32_t p[ATTN_NP], other[ATTN_NP];
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NO; ++n)
+        o[n] = 0.0f;
+    f.base = base;
+    f.q_low = (uint32_t)attn__wgmma_desc(base + (uint32_t)(group * 8192), 16, 0, 0);
+    f.k_low = (uint32_t)attn__wgmma_desc(base + ATTN_K_AT, 16, 0, 0);
+    f.v_low = (uint32_t)attn__wgmma_desc(base + ATTN_V_AT, ATTN_TILE_K * 128, 0, 0);
+    f.group = group;
+    f.row = 64 * group + (int)threadIdx.x % 128 / 32 * 16 + attn__lane() / 4;
+    f.count = f.q_count = -1;
+    f.kind = f.k0 = f.to = f.edge_lo = f.edge_hi = 0;
+    f.k_stage = f.k_parity = f.v_stage = f.v_parity = f.keep = 0;
+    f.unit = ATTN_FN(_has_score)(a) ? 1.0f : a->scale_log2;
+    f.minus_r[0] = f.minus_r[1] = f.l[0] = f.l[1] = f.factor[0] = f.factor[1] = 0.0f;
+    if (ATTN_GROUPS > 1 && group == ATTN_GROUPS - 1)
+        attn__barrier_arrive(1, 256);
+    (void)ATTN_FN(_next_job)(&f, smem);
+    ATTN_NO_UNROLL
+    while (f.kind != ATTN_FN(_job_end)) {
+        if (f.kind == ATTN_FN(_job_pause)) {
+            ATTN_FN(_leave_job)(&f, f.count);
+            (void)ATTN_FN(_next_job)(&f, smem);
+            continue;
+        }
+        ATTN_FN(_begin)(a, &f, smem, s, p);
+        ATTN_NO_UNROLL
+        for (;;) {
+            if (!ATTN_FN(_step)(a, &f, smem, s, o, p, ATTN_TWO_P ? other : p)) {
+                ATTN_FN(_end)(&f, o, p);
+                break;
+            }
+            if (ATTN_TWO_P && !ATTN_FN(_step)(a, &f, smem, s, o, other, p)) {
+                ATTN_FN(_end)(&f, o, other);
+                break;
+            }
+        }
+        ATTN_FN(_close)(a, &f, ATTN_FN(_job_at)(smem, f.count - 1));
+        ATTN_FN(_scale)(&f, o);
+        ATTN_FN(_store)(a, &f, smem, f.count - 1, o);
+    }
+    if (ATTN_GROUPS > 1 && group == 0)
+        attn__barrier(1, 256); /* the turn that is left over */
+    if (ATTN_KEEP_O && attn__lane() == 0)
+        ATTN_BULK_WAIT_READ(0);
+}
+
+/* ---- the kernel ------------------------------------------------------------------------------------ */
+
+ATTN_DEVICE void ATTN_FN(_make_barriers)(uint32_t base)
+{
+    ATTN_NO_UNROLL
+    for (int n = 0; n < ATTN_BARRIERS; ++n) {
+        const int empty = (n >= ATTN_Q_EMPTY && n < ATTN_K_FULL) || (n >= ATTN_K_EMPTY && n < ATTN_V_FULL) ||
+                          (n >= ATTN_V_EMPTY && n < ATTN_V_RAW);
+        attn__mbarrier_init(ATTN_FN(_barrier)(base, n),
+                            empty ? ATTN_GROUPS : n >= ATTN_JOB_EMPTY ? 4 * ATTN_GROUPS + 1 : 1);
+    }
+    attn__mbarrier_made();
+}
+
+#endif /* ATTN_HAS_WGMMA */
+
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, 1)
+{
+#if ATTN_HAS_WGMMA
+    ATTN_SHARED(smem);
+    const uint32_t base = attn__shared_address(smem);
+    /* The shuffle tells the compiler that it is the same in a warp. */
+    const int warp = attn__shuffle_int((int)threadIdx.x / 32, 0);
+    if (threadIdx.x == 0)
+        ATTN_FN(_make_barriers)(base);
+    __syncthreads();
+    if (warp < 4) {
+        ATTN_REGISTERS_GIVE(ATTN_LOAD_REGISTERS);
+        if (warp == 0)
+            ATTN_FN(_load_jobs)(&a, smem, base);
+        if (threadIdx.x == 32)
+            ATTN_FN(_plan_jobs)(&a, smem, ATTN_FN(_barrier)(base, 0));
+    } else {
+        ATTN_REGISTERS_TAKE(ATTN_REGISTERS);
+        ATTN_FN(_compute)(&a, smem, base, warp / 4 - 1);
+    }
+#endif
+}
+
+/* ---- host ------------------------------------------------------------------------------------------ */
+
+/* A map of a tensor of rows as its strides say it, dims of which there are fewer than in the instance being zeros.
+ * rows, heads, batch: how many there are. */
+static cudaError_t ATTN_FN(_map)(attn__tma_map *map, const attn_tensor *t, int dim, int64_t rows, int heads, int batch,
+                                 int box_rows)
+{
+    const int64_t extent[4] = { dim, rows, heads, batch }, any = (dim + 7) / 8 * 8;
+    const int64_t stride[4] = { 1, rows > 1 ? t->stride[1] : any, heads > 1 ? t->stride[2] : any,
+                                batch > 1 ? t->stride[0] : any };
+    const int box[4] = { 64, box_rows, 1, 1 };
+    return attn__tma_encode(map, ATTN_DTYPE, t->data, 4, extent, stride, box, 128, 256);
+}
+
+/* Starts the kernel.  Relies on seq_k > 0. */
+static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned *counter, void *stream)
+{
+    const attn_params *p = &a->p;
+    const int packed_q = p->cu_seqlens_q != NULL, packed_k = p->cu_seqlens_k != NULL;
+    const int64_t rows_q = packed_q ? p->total_q : p->seq_q, keys = (int64_t)p->batch * p->seq_k;
+    const int64_t rows_k = !packed_k ? p->seq_k : keys < INT32_MAX ? keys : INT32_MAX; /* or fewer: see the top */
+    attn_device device;
+    if (a->units > INT32_MAX - 65536) /* numbers of units have 32 bits */
+        return cudaErrorInvalidValue;
+    cudaError_t e =
+        ATTN_FN(_map)(&a->map_q, &p->q, p->head_dim, rows_q, p->heads_q, packed_q ? 1 : p->batch, ATTN_TILE_Q);
+    if (e == cudaSuccess)
+        e = ATTN_FN(_map)(&a->map_k, &p->k, p->head_dim, rows_k, p->heads_k, packed_k ? 1 : p->batch, ATTN_TILE_K);
+    if (e == cudaSuccess)
+        e = ATTN_FN(_map)(&a->map_v, &p->v, p->head_dim_v, rows_k, p->heads_k, packed_k ? 1 : p->batch, ATTN_TILE_K);
+    if (e != cudaSuccess)
+        return e;
+    if (ATTN_KEEP_O && a->wide_o)
+        a->box_o = ATTN_FN(_map)(&a->map_o, &p->o, p->head_dim_v, rows_q, p->heads_q, packed_q ? 1 : p->batch, 16) ==
+                   cudaSuccess;
+    ATTN_FN(_device)(&device);
+    const int64_t blocks = device.sms < ATTN_GRID_MOST ? device.sms : ATTN_GRID_MOST;
+    const unsigned grid = (unsigned)(a->units < blocks ? a->units : blocks);
+    if (a->units > grid) {
+        a->counter = counter;
+        e = cudaMemsetAsync(counter, 0, sizeof *counter, (cudaStream_t)stream);
+        if (e != cudaSuccess)
+            return e;
+    }
+    return ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
+}
+
+#include <attn/template/launch_cuda.cuh>
+
+#undef ATTN_GROUPS
+#undef ATTN_KS
+#undef ATTN_K_PANELS
+#undef ATTN_V_PANELS
+#undef ATTN_NS
+#undef ATTN_NO
+#undef ATTN_NP
+#undef ATTN_JOBS
+#undef ATTN_Q_BYTES
+#undef ATTN_K_BYTES
+#undef ATTN_V_BYTES
+#undef ATTN_O_BYTES
+#undef ATTN_ROOM
+#undef ATTN_KEEP_O
+#undef ATTN_Q_STAGES
+#undef ATTN_K_AT
+#undef ATTN_V_AT
+#undef ATTN_O_AT
+#undef ATTN_BARRIERS_AT
+#undef ATTN_Q_FULL
+#undef ATTN_Q_EMPTY
+#undef ATTN_K_FULL
+#undef ATTN_K_EMPTY
+#undef ATTN_V_FULL
+#undef ATTN_V_EMPTY
+#undef ATTN_V_RAW
+#undef ATTN_JOB_FULL
+#undef ATTN_JOB_EMPTY
+#undef ATTN_BARRIERS
+#undef ATTN_JOBS_AT
+#undef ATTN_LOAD_REGISTERS
+#undef ATTN_REGISTERS
+#undef ATTN_TWO_P
+#undef ATTN_NO_SCORE
+#undef ATTN_PACK
+#undef ATTN_MOST
+#undef ATTN_ABOVE
+#undef ATTN_EXPONENTS
+#undef ATTN_EXPONENT
+#undef ATTN_ONE

@@ -1,0 +1,113 @@
+/* launch_cuda.cuh - the merge of partial results, and the launch of a CUDA forward instance.
+ *
+ * Included by a template after its kernel ATTN_FN(_kernel), last of all, no guard: undoes the macros of
+ * plan_cuda.cuh. */
+
+#if ATTN_DEBUG
+#include <attn/template/debug_cuda.cuh>
+#endif
+
+#define ATTN_MERGE_THREADS 128
+
+/* Merges the parts of one row in their order: a warp for each row, lanes along the columns. */
+ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
+{
+    const int warps = ATTN_MERGE_THREADS / 32, dim_v = a.p.head_dim_v;
+    const int per = ATTN_FN(_group)(&a) * a.p.seq_q;
+    const int64_t step = (int64_t)gridDim.x * warps;
+    for (int64_t n = (int64_t)blockIdx.x * warps + (threadIdx.x >> 5); n < a.part_rows; n += step) {
+        ATTN_FN(_unit) u;
+        const int row = (int)(n % per);
+        u.g = (int)(n / per % a.heads);
+        u.b = (int)(n / per / a.heads);
+        ATTN_FN(_sequence)(&a, &u);
+        const int group = ATTN_FN(_group)(&a), i = row / group, h = u.g * group + row % group;
+        if (i >= u.len_q)
+            continue;
+        float m = ATTN_NEG_INF, l = 0.0f, lse;
+        for (int s = 0; s < a.parts; ++s)
+            m = attn__max(m, a.part_m[s * a.part_rows + n]);
+        const float zero = m == ATTN_NEG_INF ? 0.0f : m;
+        for (int s = 0; s < a.parts; ++s)
+            l += attn__exp2(a.part_m[s * a.part_rows + n] - zero) * a.part_l[s * a.part_rows + n];
+        const float scale = ATTN_FN(_finish)(&a, h, m, l, &lse);
+        const int64_t to = ATTN_FN(_o_at)(&a, &u, i, h);
+        for (int d = attn__lane(); d < dim_v; d += 32) {
+            float sum = 0.0f;
+            for (int s = 0; s < a.parts; ++s) {
+                const int64_t at = s * a.part_rows + n;
+                /* A part that saw no key has nothing in part_o. */
+                if (a.part_l[at] != 0.0f)
+                    sum += attn__exp2(a.part_m[at] - zero) * a.part_o[at * dim_v + d];
+            }
+            ATTN_FN(_put_o)(&a, to + d * a.p.o.stride[3], sum * scale);
+        }
+        if (attn__lane() == 0)
+            ATTN_FN(_put_lse)(&a, &u, i, h, lse);
+    }
+}
+
+/* Relies on what run.h promises of p.  A workspace of less than was asked for means fewer parts. */
+static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_t workspace_bytes, void *stream)
+{
+    ATTN_FN(_args) a;
+    size_t m_at, l_at;
+#if ATTN_DEBUG
+    const attn_status checked = ATTN_FN(_check)(p, workspace, stream);
+    if (checked != ATTN_OK)
+        return checked;
+    workspace = (char *)workspace + ATTN_FINDING_BYTES;
+    workspace_bytes -= ATTN_FINDING_BYTES;
+#endif
+#if ATTN_PERSISTENT
+    unsigned *const counter = (unsigned *)workspace;
+    workspace = (char *)workspace + ATTN_COUNTER_BYTES;
+    workspace_bytes -= ATTN_COUNTER_BYTES;
+#endif
+    ATTN_FN(_plan)(p, 0, &a);
+    if (ATTN_FN(_part_floats)(&a, &m_at, &l_at) * sizeof(float) > workspace_bytes) {
+        ATTN_FN(_plan)(p, 1, &a);
+        (void)ATTN_FN(_part_floats)(&a, &m_at, &l_at);
+    }
+    if (!a.units)
+        return ATTN_OK;
+    if (a.parts > 1) {
+        a.part_o = (float *)workspace;
+        a.part_m = (float *)workspace + m_at;
+        a.part_l = (float *)workspace + l_at;
+    }
+#if ATTN_PERSISTENT
+    cudaError_t e = cudaSuccess;
+    if (p->seq_k)
+        e = ATTN_FN(_start)(&a, counter, stream);
+    else
+        a.parts = 0; /* a map of nothing cannot be made: the merge of no parts is what an empty row is */
+#else
+    const unsigned grid = a.units < ATTN_GRID_MOST ? (unsigned)a.units : ATTN_GRID_MOST;
+    cudaError_t e =
+        ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, &a);
+#endif
+    if (e == cudaSuccess && a.parts != 1) {
+        const int64_t blocks = ATTN_FN(_ceil)(a.part_rows, ATTN_MERGE_THREADS / 32);
+        e = ATTN_LAUNCH(ATTN_FN(_merge_kernel), blocks < ATTN_GRID_MOST ? (unsigned)blocks : ATTN_GRID_MOST,
+                        ATTN_MERGE_THREADS, 0, stream, &a);
+    }
+    return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
+}
+
+#undef ATTN_MERGE_THREADS
+#undef ATTN_FINDING_BYTES
+#undef ATTN_COUNTER_BYTES
+#undef ATTN_SECTION_HEADS
+#undef ATTN_PACK_GQA
+#undef ATTN_PERSISTENT
+#undef ATTN_LOG2E
+#undef ATTN_LN2
+#undef ATTN_NEG_INF
+#undef ATTN_PART_KEYS
+#undef ATTN_PART_KEYS_INVARIANT
+#undef ATTN_CHUNK_V
+#undef ATTN_Q_T
+#undef ATTN_Q_SCALAR
+#undef ATTN_KV_T
+#undef ATTN_KV_SCALAR

@@ -1,0 +1,196 @@
+/* plan_cuda.cuh - what the CUDA forward templates share on the host: how a call is cut into units, the workspace,
+ * the arguments of a kernel.
+ *
+ * Included by forward_simt.cuh, forward_sm80.cuh and forward_sm90.cuh first of all, no guard; launch_cuda.cuh is its
+ * other end.
+ *
+ * A unit is one sequence, one KV head, up to ATTN_TILE_Q rows, one part of the keys and one chunk of the columns of
+ * V.  A row is (query position, query head of the group), position-major, so that the heads of a group share every
+ * load of K and V and neighbouring rows see nearly the same keys.  Sizes alone decide how a call is cut, never the
+ * contents of lengths, which the host does not know; the number of multiprocessors counts only where neither
+ * num_splits, split_size nor ATTN_BATCH_INVARIANT says how keys are cut. */
+
+#include <math.h>
+#include <string.h>
+#include <attn/device/cuda.cuh>
+#include <attn/device/mask.h>
+#include <attn/device/math.cuh>
+
+#define ATTN_LOG2E 1.44269504088896340736f
+#define ATTN_LN2   0.69314718055994530942f
+#define ATTN_NEG_INF attn__f32_from_bits(0xff800000u)
+
+/* Keys of a part, at least: below, merging costs more than idle multiprocessors do.  Batch-invariant parts have
+ * this many exactly, whatever the call. */
+#define ATTN_PART_KEYS           512
+#define ATTN_PART_KEYS_INVARIANT 2048
+
+/* What an instance with ATTN_DEBUG keeps of the workspace for its finding. */
+#define ATTN_FINDING_BYTES (ATTN_DEBUG ? 64u : 0u)
+
+/* Columns of V that one unit computes; a template with ATTN_HEAD_DIM 0 sets it before. */
+#ifndef ATTN_CHUNK_V
+#define ATTN_CHUNK_V ATTN_HEAD_DIM_V
+#endif
+
+#if ATTN_DTYPE == ATTN_F32
+#define ATTN_Q_T         float
+#define ATTN_Q_SCALAR(x) (x)
+#elif ATTN_DTYPE == ATTN_F16
+#define ATTN_Q_T         uint16_t
+#define ATTN_Q_SCALAR(x) attn__low_f16(x)
+#else
+#define ATTN_Q_T         uint16_t
+#define ATTN_Q_SCALAR(x) attn__low_bf16(x)
+#endif
+#if ATTN_KV_DTYPE == ATTN_F32
+#define ATTN_KV_T         float
+#define ATTN_KV_SCALAR(x) (x)
+#elif ATTN_KV_DTYPE == ATTN_F16
+#define ATTN_KV_T         uint16_t
+#define ATTN_KV_SCALAR(x) attn__low_f16(x)
+#else
+#define ATTN_KV_T         uint16_t
+#define ATTN_KV_SCALAR(x) attn__low_bf16(x)
+#endif
+
+/* 1: the heads of a group are rows of one unit.  0: each query head has units of its own. */
+#ifndef ATTN_PACK_GQA
+#define ATTN_PACK_GQA 1
+#endif
+
+/* 1: blocks take units from a counter, in the first bytes of the workspace, and copy boxes that tensor maps
+ * describe. */
+#ifndef ATTN_PERSISTENT
+#define ATTN_PERSISTENT 0
+#endif
+#define ATTN_COUNTER_BYTES (ATTN_PERSISTENT ? 64u : 0u)
+
+/* Neighbouring heads of which a causal call takes the longest units first: as many as keep K and V in the L2, and
+ * enough that blocks do not wait for the same lines. */
+#define ATTN_SECTION_HEADS 32
+
+/* What a kernel gets. */
+typedef struct ATTN_FN(_args) {
+#if ATTN_PERSISTENT
+    attn__tma_map map_q, map_k, map_v, map_o;
+    unsigned *counter; /* of units that blocks have asked for; NULL: there is one for each block */
+    int32_t box_o;     /* map_o is made */
+#endif
+    attn_params p;
+    int32_t heads;     /* that have units: of k, or with ATTN_PACK_GQA 0 of q */
+    int32_t group;     /* query heads that share a unit */
+    int32_t ratio;     /* query heads of a KV head */
+    int32_t section;   /* heads of all sequences whose units take turns */
+    int32_t blocks;    /* blocks of ATTN_TILE_Q rows in a sequence and KV head */
+    int32_t chunks;    /* chunks of V's columns */
+    int32_t parts;     /* parts of the keys */
+    int32_t part_keys; /* keys of each, a multiple of ATTN_TILE_K */
+    int32_t wide_q, wide_k, wide_v; /* rows are contiguous and 16-byte aligned, dims a multiple of 16 bytes */
+    int32_t wide_o;    /* the same, and o is of the instance's 16-bit type */
+    int64_t units;     /* batch * heads * blocks * parts * chunks */
+    int64_t part_rows; /* batch * heads * group * seq_q: rows of one part */
+    float scale_log2;  /* p.scale * log2(e) */
+    float *part_o;     /* [parts][part_rows][head_dim_v], not yet divided by the sum; NULL with one part */
+    float *part_m;     /* [parts][part_rows] greatest score, in units of log2; -inf: no key seen */
+    float *part_l;     /* [parts][part_rows] sum of 2^(score - m) */
+} ATTN_FN(_args);
+
+/* The current device; cc 0 if there is none. */
+static void ATTN_FN(_device)(attn_device *d)
+{
+    int at = 0, major = 0, minor = 0, sms = 0, shared = 0, l2 = 0;
+    memset(d, 0, sizeof *d);
+    if (cudaGetDevice(&at) != cudaSuccess ||
+        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, at) != cudaSuccess ||
+        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, at) != cudaSuccess ||
+        cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, at) != cudaSuccess ||
+        cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, at) != cudaSuccess ||
+        cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, at) != cudaSuccess) {
+        (void)cudaGetLastError(); /* the answer says it; nothing is left behind for the caller's next check */
+        return;
+    }
+    d->cc = 10 * major + minor;
+    d->sms = sms;
+    d->shared = shared;
+    d->l2 = l2;
+}
+
+static int64_t ATTN_FN(_ceil)(int64_t x, int64_t y)
+{
+    return x / y + (x % y != 0);
+}
+
+/* Whether rows of dim elements of `size` bytes can be read and written by 16 bytes. */
+static int ATTN_FN(_is_wide)(const attn_tensor *t, int dim, int size)
+{
+    const int64_t strides = t->stride[0] | t->stride[1] | t->stride[2] | dim;
+    const uint64_t bits = (uint64_t)(uintptr_t)t->data | (uint64_t)strides * (unsigned)size;
+    return bits % 16 == 0 && t->stride[3] == 1 && !t->dim_block;
+}
+
+/* How the call is cut.  least: into as few parts as it may be. */
+static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
+{
+    memset(a, 0, sizeof *a);
+    a->p = *p;
+    a->ratio = ATTN_GQA ? ATTN_GQA : p->heads_q / p->heads_k;
+    a->group = ATTN_PACK_GQA ? a->ratio : 1;
+    a->heads = p->heads_q / a->group;
+    const int64_t rows = (int64_t)a->group * p->seq_q, tiles = ATTN_FN(_ceil)(p->seq_k, ATTN_TILE_K);
+    a->blocks = (int32_t)ATTN_FN(_ceil)(rows, ATTN_TILE_Q);
+    a->chunks = ATTN_CHUNK_V >= ATTN_HEAD_DIM_V && ATTN_HEAD_DIM_V > 0
+                    ? 1
+                    : (int32_t)ATTN_FN(_ceil)(p->head_dim_v, ATTN_CHUNK_V);
+    a->part_rows = rows * a->heads * p->batch;
+    a->scale_log2 = p->scale * ATTN_LOG2E;
+    const int64_t whole = (int64_t)p->batch * a->heads * a->blocks * a->chunks; /* units, if keys are not cut */
+    a->section = 1;
+    if (ATTN_PERSISTENT && p->causal && !p->window && !p->chunk)
+        a->section = (int64_t)p->batch * a->heads < ATTN_SECTION_HEADS ? p->batch * a->heads : ATTN_SECTION_HEADS;
+
+    int64_t keys = tiles;
+    if (p->split_size)
+        keys = ATTN_FN(_ceil)(p->split_size, ATTN_TILE_K);
+    else if (p->num_splits)
+        keys = ATTN_FN(_ceil)(tiles, p->num_splits);
+    else if (p->flags & ATTN_BATCH_INVARIANT)
+        keys = ATTN_FN(_ceil)(ATTN_PART_KEYS_INVARIANT, ATTN_TILE_K);
+    else if (!least && whole) {
+        attn_device device;
+        ATTN_FN(_device)(&device);
+        int64_t parts = (int64_t)device.sms * ATTN_BLOCKS / whole;
+        if (parts > p->seq_k / ATTN_PART_KEYS)
+            parts = p->seq_k / ATTN_PART_KEYS;
+        if (parts > 1)
+            keys = ATTN_FN(_ceil)(tiles, parts);
+    }
+    if (keys > INT32_MAX / 2 / ATTN_TILE_K)
+        keys = INT32_MAX / 2 / ATTN_TILE_K;
+    const int64_t parts = keys ? ATTN_FN(_ceil)(tiles, keys) : 1;
+    a->parts = parts > 1 ? (int32_t)parts : 1;
+    a->part_keys = (int32_t)(keys * ATTN_TILE_K);
+    a->units = whole * a->parts;
+
+    a->wide_q = ATTN_FN(_is_wide)(&p->q, p->head_dim, (int)sizeof(ATTN_Q_T));
+    a->wide_k = ATTN_FN(_is_wide)(&p->k, p->head_dim, (int)sizeof(ATTN_KV_T));
+    a->wide_v = ATTN_FN(_is_wide)(&p->v, p->head_dim_v, (int)sizeof(ATTN_KV_T));
+    a->wide_o = ATTN_DTYPE != ATTN_F32 && p->o.dtype == ATTN_DTYPE && ATTN_FN(_is_wide)(&p->o, p->head_dim_v, 2);
+}
+
+/* Floats of the partial results, each array from a multiple of 16. */
+static size_t ATTN_FN(_part_floats)(const ATTN_FN(_args) *a, size_t *m_at, size_t *l_at)
+{
+    const size_t rows = (size_t)a->parts * (size_t)a->part_rows;
+    *m_at = (rows * (size_t)a->p.head_dim_v + 15) / 16 * 16;
+    *l_at = *m_at + (rows + 15) / 16 * 16;
+    return a->parts > 1 ? *l_at + (rows + 15) / 16 * 16 : 0;
+}
+
+static size_t ATTN_FN(_workspace)(const attn_params *p, int least)
+{
+    ATTN_FN(_args) a;
+    size_t m, l;
+    ATTN_FN(_plan)(p, least, &a);
+    return ATTN_FINDING_BYTES + ATTN_COUNTER_BYTES + sizeof(float) * ATTN_FN(_part_floats)(&a, &m, &l);
+}
