@@ -21,6 +21,7 @@ attn_define(DTYPE, [[ATTN_]]_upper(attn_DTYPE))m4_dnl
 m4_ifelse(attn_KV_DTYPE, attn_DTYPE, [[]], [[attn_define(KV_DTYPE, [[ATTN_]]_upper(attn_KV_DTYPE))]])m4_dnl
 attn_define(HEAD_DIM, m4_ifelse(attn_HEAD_DIM, any, 0, [[attn_HEAD_DIM]]))m4_dnl
 m4_ifelse(attn_HEAD_DIM_V, attn_HEAD_DIM, [[]], [[attn_define(HEAD_DIM_V, attn_HEAD_DIM_V)]])m4_dnl
+m4_ifelse(attn_HEAD_DIM_MIN, attn_HEAD_DIM, [[]], [[attn_define(HEAD_DIM_MIN, attn_HEAD_DIM_MIN)]])m4_dnl
 m4_ifelse(attn_GQA, any, [[]], [[attn_define(GQA, attn_GQA)]])m4_dnl
 attn_each([[_f]], (attn_flags), [[attn_if(_f, [[attn_define(_f, 1)]])]])m4_dnl
 attn_define(TILE_Q, attn_TILE_Q)m4_dnl

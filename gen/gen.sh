@@ -12,7 +12,7 @@
 #   row becomes) -> one stream -> split.awk -> NAME.c or NAME.cu, instances.def, sources.txt
 #
 # Needs a POSIX shell and awk, and an m4 with -P; for a .json also a C compiler.  M4, AWK and CC name others.
-# wgmma.m4, which writes operand lists for include/attn/device/, will be run by hand: it has no table.
+# wgmma.m4, which writes operand lists for include/attn/device/, is run by hand: it has no table.
 set -eu
 gen=$(dirname "$0")
 m4=${M4:-m4} awk=${AWK:-awk}

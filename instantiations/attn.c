@@ -41,9 +41,29 @@ attn_status attn_merge(const attn_merge_params *p, void *stream)
     return attn_run_merge(p);
 }
 
+attn_status attn_query_device(attn_device *device)
+{
+    return attn_list_query_device(list, COUNT, device);
+}
+
+int32_t attn_recommended_tile(const attn_device *device)
+{
+    attn_device current;
+    if (!device) {
+        attn_list_query_device(list, COUNT, &current);
+        device = &current;
+    }
+    return attn_run_recommended_tile(device);
+}
+
 attn_status attn_alibi_slopes(float *slopes, int32_t heads, int32_t family)
 {
     return attn_run_alibi_slopes(slopes, heads, family);
+}
+
+attn_status attn_debug_text(const attn_finding *f, char *buf, size_t len)
+{
+    return attn_run_debug_text(f, buf, len);
 }
 
 const char *attn_status_name(attn_status status)

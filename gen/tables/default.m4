@@ -1,6 +1,33 @@
 // default.m4 - what the archive holds unless it is told otherwise: every head_dim, every ratio and every
-// flag, in each type and for each instruction set.  Order is preference: a call is served by the
-// first row that accepts it and that this processor can execute.
+// flag, in each type, for each kind of GPU and each instruction set.  Order is preference: a call is served by the
+// first row that accepts it and that the machine can execute.  A GPU's rows serve tensors of a GPU alone, those
+// of a CPU tensors of the host (attn_params.device).
+//
+// GPUs with tensor cores: the commonest head dims with what a decoder needs, then everything, padded to the next
+// width.  A wider flag list costs 5 % and more, an unused width its share of the products (docs/performance.md).
+//
+//       KERNEL   ARCH  DTYPE  HEAD_DIM     GQA  FLAGS  TILE_Q TILE_K TUNE
+attn_each([[T]], (bf16, f16), [[
+attn_row(forward, sm80, T,     64,          any, causal, 128,  64,    blocks=2)
+attn_row(forward, sm80, T,     128,         any, causal, 128,  64,    blocks=2+spill=96)
+attn_row(forward, sm80, T,     256,         any, causal, 64,   64,    stages=1+blocks=2)
+attn_row(forward, sm80, T,     192/128,     any, all,    64,   64,    stages=1+blocks=2)
+attn_row(forward, sm80, T,     16..64,      any, all,    128,  64,    blocks=2)
+attn_row(forward, sm80, T,     16..128,     any, all,    128,  48,    blocks=2+spill=96)
+attn_row(forward, sm80, T,     16..256,     any, all,    64,   64,    stages=1+blocks=2)
+]])
+attn_row(forward, sm75, f16,   16..64,      any, all,    64,   64,    stages=1+blocks=2)
+attn_row(forward, sm75, f16,   16..128,     any, all,    64,   32,    stages=1+blocks=2)
+//
+// Any GPU: f32, and what the rows above cannot read (strides, alignment, head dims above 256).
+//
+attn_row(forward, simt, f32,   64,          any, causal, 128,  64,    blocks=2)
+attn_row(forward, simt, f32,   128,         any, causal, 64,   64,    blocks=2)
+attn_each([[T]], (f32, bf16, f16), [[
+attn_row(forward, simt, T,     any,         any, all,    64,   32,    blocks=2)
+]])
+//
+// CPUs.
 //
 //       KERNEL   ARCH    DTYPE  HEAD_DIM GQA  FLAGS TILE_Q TILE_K TUNE
 attn_row(forward, avx512bf16, bf16, any, any, all,  192,   128,   none)

@@ -1,0 +1,14 @@
+#!/bin/sh
+# nvcc.sh LOG NVCC ARGUMENT... - runs nvcc, and keeps in LOG what ptxas says of each kernel and how long each phase took.
+#
+# tests/test_ptxas.sh reads it, so that nothing is compiled twice for it.  What is not of ptxas' report is for stderr.
+set -u
+log=$1
+shift
+rm -f "$log.time"
+"$@" -Xptxas=-v --time "$log.time" 2>"$log"
+status=$?
+grep -v -e '^ptxas info' -e ' bytes stack frame' "$log" >&2
+[ ! -f "$log.time" ] || cat "$log.time" >>"$log"
+rm -f "$log.time"
+exit $status
