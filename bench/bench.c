@@ -105,6 +105,7 @@ static int serves(const shape *s, const attn_instance *instance, attn_params *p)
     attn_info info;
     memset(p, 0, sizeof *p);
     p->struct_size = sizeof *p;
+    p->device = ATTN_DEVICE_CPU;
     p->batch = 1;
     p->heads_q = s->heads_q;
     p->heads_k = s->heads_k;

@@ -164,6 +164,7 @@ static attn_params call_of(const layer *l, int first, int rows, int keys)
     attn_params p;
     memset(&p, 0, sizeof p);
     p.struct_size = sizeof p;
+    p.device = ATTN_DEVICE_CPU;
     p.batch = 1;
     p.heads_q = m->heads_q;
     p.heads_k = m->heads_k;

@@ -1,5 +1,4 @@
 /* call.c - memory, content, running and checking of the calls of call.h. */
-#define _POSIX_C_SOURCE 200809L
 #include "call.h"
 
 #include <math.h>
@@ -8,6 +7,7 @@
 #include <string.h>
 #include <attn/run.h>
 #include "check.h"
+#include "gpu.h"
 
 /* ---- making: memory --------------------------------------------------------------------------- */
 
@@ -511,6 +511,7 @@ int case_executes(const attn_instance *t, char *reason, size_t size)
     case_plain(t, &c);
     if (case_make(&c, 1, &call))
         return 0;
+    call.p.device = t->device ? ATTN_DEVICE_CUDA : ATTN_DEVICE_CPU;
     attn_status status = attn_list_query(&t, 1, &call.p, &info);
     case_free(&call);
     snprintf(reason, size, "%s", info.text);
@@ -519,23 +520,10 @@ int case_executes(const attn_instance *t, char *reason, size_t size)
 
 attn_status case_forward(case_call *call, const attn_instance *instance, int workspace, attn_info *info)
 {
-    void *space = NULL;
     memset(call->o.data, PATTERN, call->o.bytes);
     if (call->lse.data)
         memset(call->lse.data, PATTERN, call->lse.bytes);
-    attn_status status = attn_list_query(&instance, 1, &call->p, info);
-    if (status != ATTN_OK)
-        return status;
-    size_t bytes = workspace == WORKSPACE_LEAST     ? info->workspace_least
-                   : workspace == WORKSPACE_BETWEEN ? (info->workspace + info->workspace_least) / 2
-                                                    : info->workspace;
-    if (bytes && posix_memalign(&space, 64, bytes))
-        abort();
-    if (space)
-        memset(space, 0xff, bytes); /* NaN: its content is free */
-    status = attn_list_forward(&instance, 1, &call->p, space, bytes, NULL);
-    free(space);
-    return status;
+    return run_forward(instance, &call->p, workspace, info);
 }
 
 /* Whether a call has written outside of its rows, and where.  `mine` marks what is a row's. */

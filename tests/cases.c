@@ -133,10 +133,32 @@ static int sensible(const test_case *c)
     return 1;
 }
 
+/* The head dims that an instance serves. */
+static int any_dim(const attn_instance *t) { return t->head_dim != t->head_dim_min || !t->head_dim; }
+
+static int serves_dims(const attn_instance *t, int dim, int dim_v)
+{
+    return !t->head_dim || (dim >= t->head_dim_min && dim <= t->head_dim &&
+                            (t->head_dim_min == t->head_dim ? dim_v == t->head_dim_v
+                                                            : dim_v >= t->head_dim_min && dim_v <= t->head_dim_v));
+}
+
+/* Whether all rows of q, k and v begin at a multiple of row_align bytes and are contiguous. */
+static int aligned(const attn_instance *t, const test_case *c)
+{
+    static const int good[LAYOUT_COUNT] = {[LAYOUT_DEFAULT] = 1, [LAYOUT_BSHD] = 1,    [LAYOUT_BHSD] = 1,
+                                           [LAYOUT_SBHD] = 1,    [LAYOUT_PADDED8] = 1, [LAYOUT_SAME_B] = 1,
+                                           [LAYOUT_SAME_S] = 1,  [LAYOUT_SAME_H] = 1};
+    const int q_size = c->dtype == ATTN_F32 ? 4 : 2, kv_size = c->kv_dtype == ATTN_F32 ? 4 : 2;
+    return !t->row_align || (c->dim * q_size % t->row_align == 0 && c->dim * kv_size % t->row_align == 0 &&
+                             c->dim_v * kv_size % t->row_align == 0 && good[c->q_layout] && good[c->k_layout] &&
+                             good[c->v_layout] && c->pages <= PAGES_HND);
+}
+
 int case_serves(const attn_instance *t, const test_case *c)
 {
-    return sensible(c) && (case_needs(c) & ~t->features) == 0 && (!t->head_dim || t->head_dim == c->dim) &&
-           (!t->head_dim_v || t->head_dim_v == c->dim_v) && (!t->gqa || t->gqa == c->heads_q / c->heads_k);
+    return sensible(c) && (case_needs(c) & ~t->features) == 0 && serves_dims(t, c->dim, c->dim_v) &&
+           aligned(t, c) && (!t->gqa || t->gqa == c->heads_q / c->heads_k);
 }
 
 /* ---- deriving --------------------------------------------------------------------------------- */
@@ -209,9 +231,10 @@ static void derive_lengths(deriver *v)
         for (int b = 0; b < lengths(v->t->tile_k, k); b++)
             for (int causal = 0; causal <= ATTN_CAUSAL_TOP_LEFT; causal++) {
                 test_case c = plain(v);
+                const int dim = dims[(a + b + causal) % COUNT(dims)];
                 c.heads_q = v->t->gqa ? v->t->gqa : 1;
-                if (!v->t->head_dim)
-                    c.dim = c.dim_v = dims[(a + b + causal) % COUNT(dims)];
+                if (any_dim(v->t) && serves_dims(v->t, dim, dim))
+                    c.dim = c.dim_v = dim;
                 c.seq_q = q[a];
                 c.seq_k = k[b];
                 c.causal = causal;
@@ -230,7 +253,17 @@ static void derive_lengths(deriver *v)
             c.threads = 2;
             add(v, &c);
         }
+    /* A cache that no processor's own memory holds: few rows stream it. */
     test_case c = plain(v);
+    c.dim = v->t->head_dim ? v->t->head_dim : 128;
+    c.dim_v = v->t->head_dim_v ? v->t->head_dim_v : c.dim;
+    c.heads_q = v->t->gqa ? v->t->gqa : 4;
+    c.seq_q = 1;
+    c.seq_k = (17 << 20) / 4 / (c.dim + c.dim_v) + 5;
+    c.threads = 2;
+    if (!v->t->device)
+        add(v, &c);
+    c = plain(v);
     c.batch = 0;
     add(v, &c);
 }
@@ -239,8 +272,9 @@ static void derive_dims(deriver *v)
 {
     static const int dims[][2] = {{1, 1},     {2, 2},     {7, 7},     {8, 8},   {16, 16},   {24, 24},   {40, 40},
                                   {64, 64},   {72, 72},   {80, 80},   {96, 96}, {100, 100}, {128, 128}, {160, 160},
-                                  {192, 128}, {256, 256}, {576, 512}, {64, 80}, {8, 33},    {33, 8},    {1024, 1024}};
-    for (int n = 0; n < COUNT(dims) && !v->t->head_dim; n++)
+                                  {192, 128}, {256, 256}, {576, 512}, {64, 80}, {8, 33},    {33, 8},
+                                  {16, 40},   {1024, 1024}};
+    for (int n = 0; n < COUNT(dims) && any_dim(v->t); n++)
         for (int shape = 0; shape < 3; shape++) {
             test_case c = plain(v);
             c.dim = dims[n][0];
@@ -564,13 +598,16 @@ static int rarely(uint64_t *r) { return pick(r, 4) == 0; }
 
 static void random_shape(const attn_instance *t, uint64_t *r, test_case *c)
 {
-    static const int dims[] = {1, 3, 8, 16, 20, 32, 40, 64, 64, 72, 80, 96, 128, 128, 192};
+    static const int dims[] = {1, 3, 8, 16, 20, 24, 32, 40, 56, 64, 64, 72, 80, 96, 104, 128, 128, 160, 192, 256};
     c->batch = check_range(r, 1, 4);
     c->heads_k = check_range(r, 1, 3);
     c->heads_q = c->heads_k * (t->gqa ? t->gqa : check_range(r, 1, 8));
-    if (!t->head_dim) {
-        c->dim = dims[pick(r, COUNT(dims))];
-        c->dim_v = rarely(r) ? dims[pick(r, COUNT(dims))] : c->dim;
+    if (any_dim(t)) {
+        const int dim = dims[pick(r, COUNT(dims))], dim_v = rarely(r) ? dims[pick(r, COUNT(dims))] : dim;
+        if (serves_dims(t, dim, dim_v)) {
+            c->dim = dim;
+            c->dim_v = dim_v;
+        }
     }
     c->seq_q = rarely(r) ? check_range(r, 0, 2 * t->tile_q + 3) : check_range(r, 1, 40);
     c->seq_k = rarely(r) ? check_range(r, 0, 40) : check_range(r, 1, 3 * t->tile_k + 3);

@@ -22,7 +22,7 @@ static struct {
     const char *filter;
     uint64_t seed;
     int count;
-    int list, verbose, tty;
+    int list, verbose, first, tty;
     char name[NAME_SIZE]; /* of the open case */
     int open, checks_failed, skipped_now;
     int passed, failed, skipped;
@@ -41,7 +41,7 @@ static void usage(const char *problem, const char *text)
 {
     fprintf(stderr,
             "%s: %s%s\n"
-            "usage: %s [--filter TEXT] [--seed N] [--count N] [--list] [--verbose]\n",
+            "usage: %s [--filter TEXT] [--seed N] [--count N] [--list] [--verbose] [--first]\n",
             run.program, problem, text, run.program);
     exit(2);
 }
@@ -70,6 +70,8 @@ void check_begin(int argc, char **argv)
             run.list = 1;
         else if (!strcmp(option, "--verbose"))
             run.verbose = 1;
+        else if (!strcmp(option, "--first"))
+            run.first = 1;
         else if (strcmp(option, "--filter") && strcmp(option, "--seed") && strcmp(option, "--count"))
             usage("unknown option ", option);
         else if (i + 1 == argc)
@@ -118,6 +120,8 @@ int check_case(const char *fmt, ...)
     char name[NAME_SIZE];
     va_list args;
     close_case();
+    if (run.first && run.failed)
+        exit(check_end());
     va_start(args, fmt);
     vsnprintf(name, sizeof name, fmt, args);
     va_end(args);
@@ -228,4 +232,9 @@ uint64_t check_hash(const char *text)
     for (; *text; text++)
         h = (h ^ (unsigned char)*text) * 0x100000001b3u;
     return h;
+}
+
+const char *check_filter(void)
+{
+    return run.filter;
 }

@@ -15,6 +15,7 @@
  *     --seed N        seed of random inputs (default 1); --count N: how many random inputs
  *     --list          print the names of the cases and run none
  *     --verbose       print each case as it starts
+ *     --first         end after the first case that failed
  * The last line is `N passed, N failed, N skipped`; the exit status is 0 if none failed.
  * C11 and C++. */
 #ifndef ATTN_TESTS_CHECK_H
@@ -47,8 +48,9 @@ int check_end(void);
 /* 1 if the current case has a failed check: to leave a loop early. */
 int check_failed(void);
 
-uint64_t check_seed(void);   /* --seed */
-int check_count(int preset); /* --count, or preset */
+uint64_t check_seed(void);       /* --seed */
+int check_count(int preset);     /* --count, or preset */
+const char *check_filter(void);  /* --filter, or NULL */
 
 /* Random numbers: any value is a good first state.  The name of a case mixed into the seed keeps the
  * inputs of one case the same when others are filtered out: state = check_seed() ^ check_hash(name). */

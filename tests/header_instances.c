@@ -1,6 +1,10 @@
 /* header_instances.c - instances of header_instances.h, one parameter block each. */
 #include "header_instances.h"
 
+#ifndef TESTS_CUDA
+#define TESTS_CUDA 0
+#endif
+
 /* What is x86-64's is portable elsewhere. */
 #if defined(__x86_64__)
 #define AVX2   ATTN_ARCH_AVX2
@@ -63,11 +67,6 @@
 #include <attn/attn.h>
 
 /* User macros; q is the absolute position of the query, k the key. */
-typedef struct mini_user {
-    float slope;
-    int period;
-} mini_user;
-
 #define ATTN_NAME      mini_f32_user
 #define ATTN_KERNEL    ATTN_KERNEL_FORWARD
 #define ATTN_ARCH      AVX2
@@ -80,15 +79,21 @@ typedef struct mini_user {
 #define ATTN_TILE_Q    16
 #define ATTN_TILE_K    32
 #define ATTN_USER      mini_user
-#define ATTN_SCORE_MOD(s, b, h, q, k) ((s) * 0.75f + user->slope * (float)((h) + (b)) - 0.01f * (float)((q) - (k)))
-#define ATTN_MASK(b, h, q, k) (((k) + (h)) % user->period != 1 && (q) - (k) != 7)
+#define ATTN_SCORE_MOD MINI_SCORE
+#define ATTN_MASK      MINI_MASK
 #include <attn/attn.h>
 
 const attn_instance *const *header_instances(size_t *n)
 {
-    static const attn_instance *const all[] = {&mini_f32, &mini_f16_d64_g3, &mini_bf16_d192v128, &mini_f32kvf16,
-                                               &mini_f32_user};
-    *n = sizeof all / sizeof *all;
+    static const attn_instance *all[16] = {&mini_f32, &mini_f16_d64_g3, &mini_bf16_d192v128, &mini_f32kvf16,
+                                           &mini_f32_user};
+    *n = 5;
+#if TESTS_CUDA
+    size_t more;
+    const attn_instance *const *cuda = header_instances_cuda(&more);
+    for (size_t i = 0; i < more; i++)
+        all[(*n)++] = cuda[i];
+#endif
     return all;
 }
 
@@ -110,6 +115,6 @@ const oracle_hooks *header_instance_hooks(const attn_instance *instance, const v
 {
     static const oracle_hooks hooks = {user_score, user_visible};
     static const mini_user data = {0.125f, 5};
-    *user = instance == &mini_f32_user ? &data : NULL;
+    *user = instance->user ? &data : NULL;
     return *user ? &hooks : NULL;
 }

@@ -51,18 +51,44 @@ sed -i 1d one.m4
 find one -name 'attn_*' | sed 's,.*/,,; s/$/ avx2/' >files
 same "a file whose row is gone is removed" list files
 
-# CUDA rows, of which there are none yet: a .cu file, attn.cuh, and a place behind ATTN_BUILD_CUDA.
-cp -R "$root/gen" cuda
-sed -i 's/\[forward cpu,/[forward cpu, forward sm90,/' cuda/rows.m4
-echo 'attn_row(forward, sm90, bf16, 128, any, causal, 128, 176, stages=2+spill=0)' >sm90.m4
-runs "a CUDA row" cuda/gen.sh sm90.m4 sm90
-tail -n 5 sm90/attn_forward_sm90_bf16_d128_q128k176_causal.cu >got
-printf '#define ATTN_%s\n' 'TILE_Q 128' 'TILE_K 176' 'STAGES 2' 'SPILL 0' >want
-echo '#include <attn/attn.cuh>' >>want
+# CUDA rows: a .cu file, attn.cuh, and a place behind ATTN_BUILD_CUDA.
+cat >cuda.m4 <<'END'
+attn_row(forward, sm80, f16, 16..128/64, any, causal, 64, 48, stages=2+warps=2+blocks=3+spill=8+debug=1)
+attn_row(forward, sm75, f16, 16..40, 4, none, 64, 64, none)
+attn_row(forward, sm80, bf16, 40..40, any, none, 64, 64, none)
+attn_row(forward, simt, f32:bf16, any, any, none, 64, 32, none)
+END
+runs "CUDA rows" "$gen" cuda.m4 cuda
+cat >want <<'END'
+#define ATTN_ARCH ATTN_ARCH_SM80
+#define ATTN_DTYPE ATTN_F16
+#define ATTN_HEAD_DIM 128
+#define ATTN_HEAD_DIM_V 64
+#define ATTN_HEAD_DIM_MIN 16
+#define ATTN_CAUSAL 1
+#define ATTN_TILE_Q 64
+#define ATTN_TILE_K 48
+#define ATTN_STAGES 2
+#define ATTN_WARPS 2
+#define ATTN_BLOCKS 3
+#define ATTN_SPILL 8
+#define ATTN_DEBUG 1
+#include <attn/attn.cuh>
+END
+tail -n 14 cuda/attn_forward_sm80_f16_d16to128v64_q64k48_causal.cu >got
 same "a CUDA row's file" want got
-sed -n '/^#if ATTN_BUILD_CUDA/,/^#endif/p' sm90/instances.def >got
-printf '%s\n' '#if ATTN_BUILD_CUDA' 'ATTN_INSTANCE(attn_forward_sm90_bf16_d128_q128k176_causal)' '#endif' >want
+"$gen" --list cuda.m4 >got
+cat >want <<'END'
+attn_forward_sm80_f16_d16to128v64_q64k48_causal.cu sm80
+attn_forward_sm75_f16_d16to40_g4_q64k64.cu sm75
+attn_forward_sm80_bf16_d40_q64k64.cu sm80
+attn_forward_simt_f32kvbf16_dany_q64k32.cu simt
+END
+same "CUDA rows' names" want got
+sed -n '/^#if ATTN_BUILD_CUDA/,/^#endif/p' cuda/instances.def | head -n 3 >got
+printf '%s\n' '#if ATTN_BUILD_CUDA' 'ATTN_INSTANCE(attn_forward_sm80_f16_d16to128v64_q64k48_causal)' '#endif' >want
 same "a CUDA row's place in instances.def" want got
+runs "the table of CI" "$gen" --list ci
 
 # ---- the lists of rows.m4 are those of the headers --------------------------------------------------
 include=$root/include/attn
@@ -76,6 +102,11 @@ for arch in $(printf 'm4_divert(0)attn_archs' | "${M4:-m4}" -P "$root/gen/rows.m
     runs "arch '$arch' of rows.m4 is in param.h" \
         grep -qi "^#define ATTN_ARCH_$arch " "$include/param.h"
 done
+
+# ---- lists made by m4 alone -------------------------------------------------------------------------
+operands=include/attn/device/wgmma_operands.cuh
+"${M4:-m4}" -P "$root/gen/wgmma.m4" >got
+same "$operands is stale, run: m4 -P gen/wgmma.m4 >$operands" got "$root/$operands"
 
 # ---- what is refused, with file and line ------------------------------------------------------------
 while IFS='|' read -r text row; do
@@ -94,8 +125,7 @@ no attn_row(...): a table needs at least one|// nothing
 attn_row has 8 columns, must have 9: KERNEL, ARCH, DTYPE, HEAD_DIM, GQA, FLAGS, TILE_Q, TILE_K, TUNE|attn_row(forward, cpu, f32, any, any, none, 32, 32)
 attn_row has 10 columns, must have 9|attn_row(forward, cpu, f32, any, any, none, 32, 32, none, 1)
 kernel is 'forwrad', must be one of: forward|attn_row(forwrad, cpu, f32, any, any, none, 32, 32, none)
-arch is 'cpv', must be one of: cpu, avx2, avx512, avx512bf16, simt, sm80, sm90|attn_row(forward, cpv, f32, any, any, none, 32, 32, none)
-no template for kernel 'forward' on arch 'sm90', have: forward cpu, forward avx2|attn_row(forward, sm90, f32, any, any, none, 32, 32, none)
+arch is 'cpv', must be one of: cpu, avx2, avx512, avx512bf16, simt, sm75, sm80, sm90|attn_row(forward, cpv, f32, any, any, none, 32, 32, none)
 dtype is 'f33', must be one of: f32, f16, bf16|attn_row(forward, cpu, f33, any, any, none, 32, 32, none)
 dtype of k and v is '', must be one of: f32, f16, bf16|attn_row(forward, cpu, f32:, any, any, none, 32, 32, none)
 dtype of k and v is 'int4', must be one of: f32, f16, bf16|attn_row(forward, cpu, f32:int4, any, any, none, 32, 32, none)
@@ -103,6 +133,22 @@ dtype is 'f32:f32', must be 'f32': k and v are as q|attn_row(forward, cpu, f32:f
 dtype is 'f32:f16:f16', must be Q or Q:KV|attn_row(forward, cpu, f32:f16:f16, any, any, none, 32, 32, none)
 dtype is f32:f32, must be bf16 on arch avx512bf16|attn_row(forward, avx512bf16, f32, any, any, none, 32, 32, none)
 dtype is bf16:f32, must be bf16 on arch avx512bf16|attn_row(forward, avx512bf16, bf16:f32, any, any, none, 32, 32, none)
+dtype is f32:f32, must be f16 or bf16 on arch sm80|attn_row(forward, sm80, f32, 64, any, none, 64, 64, none)
+dtype is f16:bf16, must be f16 or bf16 on arch sm80|attn_row(forward, sm80, f16:bf16, 64, any, none, 64, 64, none)
+dtype is f32:f32, must be f16 or bf16 on arch sm90|attn_row(forward, sm90, f32, 64, any, none, 64, 64, none)
+dtype is bf16:bf16, must be f16 on arch sm75|attn_row(forward, sm75, bf16, 64, any, none, 64, 64, none)
+head_dim is '16..64', must be 1 to 1024, QK/V, or any|attn_row(forward, cpu, f32, 16..64, any, none, 32, 32, none)
+head_dim is '16..64', must be 1 to 1024, QK/V, or any|attn_row(forward, simt, f32, 16..64, any, none, 32, 32, none)
+head_dim is 'any', must be a multiple of 8, 16 to 256, QK/V, or MIN..MAX|attn_row(forward, sm80, f16, any, any, none, 64, 64, none)
+head_dim is '20', must be a multiple of 8, 16 to 256, QK/V, or MIN..MAX|attn_row(forward, sm80, f16, 20, any, none, 64, 64, none)
+head_dim is '264', must be a multiple of 8, 16 to 256, QK/V, or MIN..MAX|attn_row(forward, sm75, f16, 264, any, none, 64, 64, none)
+head_dim is '16...64', must be a multiple of 8|attn_row(forward, sm80, f16, 16...64, any, none, 64, 64, none)
+head_dim is '16.64', must be a multiple of 8|attn_row(forward, sm80, f16, 16.64, any, none, 64, 64, none)
+head_dim is '', must be a multiple of 8|attn_row(forward, sm80, f16, 16.., any, none, 64, 64, none)
+least head_dim is '', must be a multiple of 8, 16 to 64|attn_row(forward, sm80, f16, ..64, any, none, 64, 64, none)
+least head_dim is '12', must be a multiple of 8, 16 to 64|attn_row(forward, sm80, f16, 12..64, any, none, 64, 64, none)
+least head_dim is '64', must be a multiple of 8, 16 to 32|attn_row(forward, sm80, f16, 64..32, any, none, 64, 64, none)
+least head_dim is '40', must be a multiple of 8, 16 to 32|attn_row(forward, sm80, f16, 40..64/32, any, none, 64, 64, none)
 head_dim is '0', must be 1 to 1024, QK/V, or any|attn_row(forward, cpu, f32, 0, any, none, 32, 32, none)
 head_dim is '1025', must be 1 to 1024, QK/V, or any|attn_row(forward, cpu, f32, 1025, any, none, 32, 32, none)
 head_dim is '064', must be 1 to 1024, QK/V, or any|attn_row(forward, cpu, f32, 064, any, none, 32, 32, none)
@@ -126,14 +172,22 @@ tile_k is '33', must be a multiple of 32, 32 to 1024|attn_row(forward, cpu, f32,
 tile_k is '1056', must be a multiple of 32, 32 to 1024|attn_row(forward, cpu, f32, any, any, none, 32, 1056, none)
 tile_k is '99999999999999999999', must be a multiple of 32, 32 to 1024|attn_row(forward, cpu, f32, any, any, none, 32, 99999999999999999999, none)
 tune is 'stages=2', must be none on arch 'cpu'|attn_row(forward, cpu, f32, any, any, none, 32, 32, stages=2)
-END
-while IFS='|' read -r text tune; do
-    echo "attn_row(forward, sm90, bf16, 128, any, none, 128, 128, $tune)" >bad.m4
-    refuses "$tune" "bad.m4:1: error: $text" cuda/gen.sh --list bad.m4
-done <<'END'
-tune key is 'stage', must be one of: stages, spill|stage=2
-tune stages is 'two', must be 0 to 65536|stages=two
-tune is 'stages', must be none, or KEY=VALUE joined by +, KEY one of: stages, spill|stages
+tile_q is '32', must be a multiple of 64, 64 to 1024, 16 for each of the warps|attn_row(forward, sm80, f16, 64, any, none, 32, 64, none)
+tile_q is '48', must be a multiple of 32, 32 to 1024, 16 for each of the warps|attn_row(forward, sm75, f16, 64, any, none, 48, 64, warps=2)
+tile_q is '96', must be a multiple of 64, 64 to 256|attn_row(forward, sm90, f16, 64, any, none, 96, 64, none)
+flags has 'paged', must not on arch 'sm90'|attn_row(forward, sm90, f16, 64, any, paged, 64, 64, none)
+tune has 'warps', which arch 'sm90' sets by itself|attn_row(forward, sm90, f16, 64, any, none, 64, 64, warps=8)
+tile_k is '24', must be a multiple of 16, 16 to 256|attn_row(forward, sm80, f16, 64, any, none, 64, 24, none)
+tile_q is '260', must be a multiple of 16, 16 to 256, 4 for each of the warps|attn_row(forward, simt, f32, any, any, none, 260, 32, none)
+tile_k is '12', must be a multiple of 32, 32 to 128|attn_row(forward, simt, f32, any, any, none, 64, 12, none)
+tune key is 'stage', must be one of: stages, warps, blocks, spill, debug|attn_row(forward, sm80, f16, 64, any, none, 64, 64, stage=2)
+tune stages is 'two', must be 1 to 4|attn_row(forward, sm80, f16, 64, any, none, 64, 64, stages=two)
+tune warps is '17', must be 1 to 16|attn_row(forward, sm80, f16, 64, any, none, 64, 64, warps=17)
+tune blocks is '0', must be 1 to 32|attn_row(forward, simt, f16, 64, any, none, 64, 64, blocks=0)
+tune spill is '65537', must be 0 to 65536|attn_row(forward, simt, f16, 64, any, none, 64, 64, spill=65537)
+tune debug is '2', must be 0 to 1|attn_row(forward, simt, f16, 64, any, none, 64, 64, debug=2)
+tune is 'stages', must be none, or KEY=VALUE joined by +, KEY one of: stages, warps, blocks, spill, debug|attn_row(forward, sm80, f16, 64, any, none, 64, 64, stages)
+tune is 'warps=2+blocks=1+warps=2': 'warps' stands there twice|attn_row(forward, sm80, f16, 64, any, none, 64, 64, warps=2+blocks=1+warps=2)
 END
 printf 'attn_each([[D]], (f32, f16, f32), [[\n\nattn_row(forward, cpu, D, any, any, none, 32, 32, none)\n]])\n' >bad.m4
 refuses "a row made twice" "bad.m4:3: error: row makes attn_forward_cpu_f32_dany_q32k32, as line 3 does" "$gen" bad.m4 bad

@@ -10,8 +10,21 @@ cd "$tmp" || exit 1
 params=$(sed -n 's/^#undef \(ATTN_[A-Z0-9_]*\)$/\1/p' "$root/include/attn/template/end.h")
 flags=$(sed -n 's/.*"attn: \(ATTN_[A-Z_]*\) must be 0 or 1".*/\1/p' "$root/include/attn/template/begin.h")
 
-# instance ARCH DTYPE KV_DTYPE HEAD_DIM: a block with everything defined.
+# instance ARCH DTYPE KV_DTYPE HEAD_DIM [HEAD_DIM_MIN]: a block with everything defined.  Sets $api, the header that it
+# is for, and $options.
 instance() {
+    api='attn/attn.h' options="-I$root/include"
+    case $1 in
+    SIMT | SM*)
+        api='attn/attn.cuh' options="-DATTN_EMULATED -I$root/tests/emu -I$root/include"
+        [ -z "${5:-}" ] || echo "#define ATTN_HEAD_DIM_MIN $5"
+        case $1 in SM90) echo "#define ATTN_WARPS 8" ;; *) echo "#define ATTN_WARPS 4" ;; esac
+        echo "#define ATTN_STAGES 2"
+        echo "#define ATTN_BLOCKS 1"
+        echo "#define ATTN_SPILL 8"
+        echo "#define ATTN_DEBUG 1"
+        ;;
+    esac
     echo "#define ATTN_NAME x"
     echo "#define ATTN_KERNEL ATTN_KERNEL_FORWARD"
     echo "#define ATTN_ARCH ATTN_ARCH_$1"
@@ -26,29 +39,43 @@ instance() {
     echo "#define ATTN_USER int"
     echo "#define ATTN_SCORE_MOD(s, b, h, q, k) (s)"
     echo "#define ATTN_MASK(b, h, q, k) 1"
-    for flag in $flags; do echo "#define $flag 1"; done
+    for flag in $flags; do echo "#define $flag $([ $1$flag = SM90ATTN_PAGED ]; echo $?)"; done
+    echo "#include <$api>"
 }
 
-for types in 'CPU F32 F16' 'AVX2 F16 F32' 'AVX512 F32 F16' 'AVX512BF16 BF16 BF16'; do
-    arch=${types%% *}
-    for head_dim in 0 64; do
+while read -r row; do
+    # shellcheck disable=SC2086
+    instance $row >block.h
+    { echo "#include <$api>"; cat block.h; } >first.c
+    # shellcheck disable=SC2086
+    $CC -std=gnu11 -H -E $options first.c 2>list >/dev/null || fail "$row: does not compile"
+    sed -n 's/^\.\.* //p' list | grep -v '/attn/template/\|/attn/instance\.h\|/attn/device/vec_math\.h' |
+        awk '!seen[$0]++' | sed 's/.*/#include "&"/' | grep -v '/bits/\|/sys/\|/gnu/\|intrin\.h"' >included.h
+    grep -q 'device' included.h || fail "$row: no device header seen"
+    { echo "#include <$api>"; cat included.h; } >before.c
+    cat before.c block.h >after.c
+    for f in before after; do
         # shellcheck disable=SC2086
-        instance $types $head_dim >block.h
-        { echo '#include <attn/attn.h>'; cat block.h; echo '#include <attn/attn.h>'; } >first.c
-        # shellcheck disable=SC2086
-        $CC -std=gnu11 -H -E -I"$root/include" first.c 2>list >/dev/null || fail "$arch: does not compile"
-        sed -n 's/^\.\.* //p' list | grep -v '/attn/template/\|/attn/instance\.h\|/attn/device/vec_math\.h' |
-            awk '!seen[$0]++' | sed 's/.*/#include "&"/' | grep -v '/bits/\|/sys/\|/gnu/\|intrin\.h"' >included.h
-        grep -q 'device' included.h || fail "$arch: no device header seen"
-        { echo '#include <attn/attn.h>'; cat included.h; } >before.c
-        { cat before.c block.h; echo '#include <attn/attn.h>'; } >after.c
-        for f in before after; do
-            # shellcheck disable=SC2086
-            $CC -std=gnu11 -dM -E -I"$root/include" $f.c | sort >$f.txt
-        done
-        same "macros after an instance, $arch, head dim $head_dim" before.txt after.txt
+        $CC -std=gnu11 -dM -E $options $f.c | sort >$f.txt
     done
-done
+    same "macros after an instance, $row" before.txt after.txt
+done <<'END'
+CPU F32 F16 0
+CPU F32 F16 64
+AVX2 F16 F32 0
+AVX2 F16 F32 64
+AVX512 F32 F16 0
+AVX512 F32 F16 64
+AVX512BF16 BF16 BF16 0
+AVX512BF16 BF16 BF16 64
+SIMT F32 F16 0
+SIMT BF16 BF16 64
+SM75 F16 F16 64
+SM80 BF16 BF16 192
+SM80 F16 F16 64 16
+SM90 BF16 BF16 64
+SM90 F16 F16 256 64
+END
 
 # The parameters that begin.h knows are those that end.h undefines.
 for param in $(grep -o 'ATTN_[A-Z0-9_]*' first.c block.h | sed 's/.*://' | sort -u); do
@@ -57,7 +84,6 @@ for param in $(grep -o 'ATTN_[A-Z0-9_]*' first.c block.h | sed 's/.*://' | sort 
 done
 for param in $(sed -n 's/^#\(ifndef\|ifdef\|define\) \(ATTN_[A-Z0-9_]*\).*/\2/p' "$root/include/attn/template/begin.h" |
     sort -u); do
-    [ "$param" != ATTN_STAGES ] || continue # refused, never defined
     if printf '%s\n' "$params" | grep -qx "$param"; then pass; else fail "end.h does not undefine $param"; fi
 done
 finish

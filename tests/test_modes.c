@@ -200,6 +200,12 @@ int main(int argc, char **argv)
         CHECK(!info.instance || strstr(buf, info.instance->name));
         CHECK(attn_forward(NULL, NULL, 0, NULL) == ATTN_ERR_ARG);
         CHECK(attn_merge(&m, NULL) == ATTN_ERR_ARG);
+        attn_device device;
+        CHECK(attn_query_device(NULL) == ATTN_ERR_ARG);
+        CHECK(attn_query_device(&device) == (device.cc ? ATTN_OK : ATTN_ERR_ARCH));
+        CHECK(attn_recommended_tile(NULL) == attn_recommended_tile(&device));
+        device.l2 = 50 << 20;
+        CHECK(attn_recommended_tile(&device) == 256);
         CHECK(attn_alibi_slopes(slopes, 4, ATTN_ALIBI_PRESS) == ATTN_OK && slopes[3] == 0.00390625f);
         CHECK(!strcmp(attn_status_name(ATTN_ERR_ARCH), "ATTN_ERR_ARCH"));
         CHECK(!strcmp(attn_version(), version));

@@ -5,8 +5,14 @@
 . "$(dirname "$0")/check.sh"
 cd "$tmp" || exit 1
 
-# A good block; a row changes it: NAME=VALUE defines, -NAME leaves out, +OPTION is for the compiler.
+# A good block; a row changes it: NAME=VALUE defines, -NAME leaves out, +OPTION is for the compiler; an ARCH of CUDA
+# makes it a good block for that.
 good='ATTN_NAME=x ATTN_KERNEL=ATTN_KERNEL_FORWARD ATTN_ARCH=ATTN_ARCH_CPU ATTN_DTYPE=ATTN_F32 ATTN_HEAD_DIM=64'
+
+set_cuda() {
+    printf '#define ATTN_EMULATED\n#undef ATTN_ARCH\n#define ATTN_ARCH ATTN_ARCH_%s\n' "$1"
+    printf '#undef ATTN_DTYPE\n#define ATTN_DTYPE ATTN_F16\n'
+}
 
 # block CHANGE...: the file of that block; options for the compiler in $options.
 block() {
@@ -14,6 +20,7 @@ block() {
     echo '#include <attn/attn.h>'
     for item in $good "$@"; do
         case $item in
+        SIMT | SM75 | SM80 | SM90) set_cuda "$item" ;;
         +*) options="$options ${item#+}" ;;
         -*) echo "#undef ${item#-}" ;;
         *) printf '#undef %s\n#define %s %s\n' "${item%%=*}" "${item%%=*}" "${item#*=}" ;;
@@ -55,9 +62,7 @@ ATTN_KERNEL must be|ATTN_KERNEL=2
 ATTN_KERNEL must be|ATTN_KERNEL=ATTN_KERNEL_FORWRAD
 define ATTN_ARCH (|-ATTN_ARCH
 ATTN_ARCH must be|ATTN_ARCH=0
-ATTN_ARCH must be|ATTN_ARCH=ATTN_ARCH_SIMT
 ATTN_ARCH must be|ATTN_ARCH=ATTN_ARCH_AXV2
-no template for this ATTN_KERNEL on this ATTN_ARCH|ATTN_ARCH=ATTN_ARCH_SM90
 define ATTN_DTYPE (|-ATTN_DTYPE
 ATTN_DTYPE must be|ATTN_DTYPE=ATTN_E4M3
 ATTN_DTYPE must be|ATTN_DTYPE=ATTN_BF61
@@ -79,7 +84,60 @@ ATTN_TILE_Q must be|ATTN_TILE_Q=1025
 ATTN_TILE_K must be|ATTN_TILE_K=0
 ATTN_TILE_K must be|ATTN_TILE_K=48
 ATTN_TILE_K must be|ATTN_TILE_K=1056
-ATTN_STAGES has no meaning|ATTN_STAGES=2
+ATTN_WARPS, ATTN_STAGES, ATTN_BLOCKS, ATTN_SPILL and ATTN_DEBUG have no meaning|ATTN_WARPS=2
+ATTN_WARPS, ATTN_STAGES, ATTN_BLOCKS, ATTN_SPILL and ATTN_DEBUG have no meaning|ATTN_STAGES=2
+ATTN_WARPS, ATTN_STAGES, ATTN_BLOCKS, ATTN_SPILL and ATTN_DEBUG have no meaning|ATTN_BLOCKS=2
+ATTN_WARPS, ATTN_STAGES, ATTN_BLOCKS, ATTN_SPILL and ATTN_DEBUG have no meaning|ATTN_SPILL=0
+ATTN_WARPS, ATTN_STAGES, ATTN_BLOCKS, ATTN_SPILL and ATTN_DEBUG have no meaning|ATTN_DEBUG=1
+ATTN_HEAD_DIM_MIN has a meaning on|ATTN_HEAD_DIM_MIN=16
+ATTN_HEAD_DIM_MIN has a meaning on|SIMT ATTN_HEAD_DIM_MIN=16
+ATTN_ARCH of a GPU is for nvcc|SM80 -ATTN_EMULATED
+ATTN_HEAD_DIM must be a multiple of 8|SM80 ATTN_HEAD_DIM=0
+ATTN_HEAD_DIM must be a multiple of 8|SM80 ATTN_HEAD_DIM=20
+ATTN_HEAD_DIM must be a multiple of 8|SM75 ATTN_HEAD_DIM=264
+ATTN_HEAD_DIM_V must be a multiple of 8|SM80 ATTN_HEAD_DIM_V=8
+ATTN_HEAD_DIM_V must be a multiple of 8|SM80 ATTN_HEAD_DIM_V=100
+ATTN_HEAD_DIM_MIN must be|SM80 ATTN_HEAD_DIM_MIN=8
+ATTN_HEAD_DIM_MIN must be|SM80 ATTN_HEAD_DIM_MIN=20
+ATTN_HEAD_DIM_MIN must be|SM80 ATTN_HEAD_DIM_MIN=72
+ATTN_HEAD_DIM_MIN must be|SM80 ATTN_HEAD_DIM_MIN=40 ATTN_HEAD_DIM_V=32
+ATTN_ARCH_SM90 serve ATTN_DTYPE|SM80 ATTN_DTYPE=ATTN_F32
+ATTN_ARCH_SM90 serve ATTN_DTYPE|SM80 ATTN_KV_DTYPE=ATTN_BF16
+ATTN_ARCH_SM90 serve ATTN_DTYPE|SM90 ATTN_DTYPE=ATTN_F32
+ATTN_ARCH_SM90 serve ATTN_DTYPE|SM90 ATTN_KV_DTYPE=ATTN_BF16
+ATTN_ARCH_SM75 serves|SM75 ATTN_DTYPE=ATTN_BF16
+ATTN_ARCH_SM75 serves|SM75 ATTN_KV_DTYPE=ATTN_F32
+ATTN_WARPS must be|SM80 ATTN_WARPS=0
+ATTN_WARPS must be|SIMT ATTN_WARPS=17
+ATTN_STAGES must be 1 to 4|SM80 ATTN_STAGES=0
+ATTN_STAGES must be 1 to 4|SIMT ATTN_STAGES=5
+ATTN_BLOCKS must be|SM80 ATTN_BLOCKS=0
+ATTN_BLOCKS must be|SIMT ATTN_BLOCKS=33
+ATTN_SPILL must be|SM80 ATTN_SPILL=-1
+ATTN_SPILL must be|SIMT ATTN_SPILL=65537
+ATTN_DEBUG must be|SIMT ATTN_DEBUG=2
+ATTN_TILE_Q must be a multiple of 16|SM80 ATTN_TILE_Q=32
+ATTN_TILE_Q must be a multiple of 16|SM75 ATTN_TILE_Q=48 ATTN_WARPS=2
+ATTN_TILE_Q must be a multiple of 16|SM80 ATTN_TILE_Q=1088
+ATTN_TILE_Q must be a multiple of 4|SIMT ATTN_TILE_Q=24
+ATTN_TILE_Q must be a multiple of 4|SIMT ATTN_TILE_Q=272
+ATTN_TILE_K must be a multiple of 16|SM80 ATTN_TILE_K=24
+ATTN_TILE_K must be a multiple of 16|SM80 ATTN_TILE_K=0
+ATTN_TILE_K must be a multiple of 16|SM75 ATTN_TILE_K=272
+ATTN_TILE_K must be a multiple of 32|SIMT ATTN_TILE_K=48
+ATTN_TILE_K must be a multiple of 32|SIMT ATTN_TILE_K=160
+ATTN_TILE_Q must be a multiple of 64|SM90 ATTN_TILE_Q=32
+ATTN_TILE_Q must be a multiple of 64|SM90 ATTN_TILE_Q=96
+ATTN_TILE_Q must be a multiple of 64|SM90 ATTN_TILE_Q=320
+ATTN_TILE_K must be a multiple of 16 from 16 to 256 on ATTN_ARCH_SM90|SM90 ATTN_TILE_K=24
+ATTN_TILE_K must be a multiple of 16 from 16 to 256 on ATTN_ARCH_SM90|SM90 ATTN_TILE_K=272
+ATTN_WARPS must be 4 + ATTN_TILE_Q / 16|SM90 ATTN_WARPS=8
+ATTN_BLOCKS must be 1 on ATTN_ARCH_SM90|SM90 ATTN_BLOCKS=2
+ATTN_PAGED must be 0 on ATTN_ARCH_SM90|SM90 ATTN_PAGED=1
+needs too many registers|SIMT ATTN_TILE_Q=256 ATTN_TILE_K=64
+needs too many registers|SIMT ATTN_TILE_Q=128 ATTN_HEAD_DIM_V=160
+ATTN_TILE_Q must be a multiple of 16 * ATTN_WARPS on this arch|SM80 ATTN_TILE_Q=48
+ATTN_STAGES must be 1 or 2 on this arch|SM80 ATTN_STAGES=3
 need a compiler with GNU vectors|-ATTN_NAME +-include +attn/device/target.h +-U__GNUC__
 ATTN_ARCH of a CPU is for the host compiler|+-D__CUDACC__
 and ATTN_ARCH_AVX512BF16 are for x86-64|ATTN_ARCH=ATTN_ARCH_AVX2 -__x86_64__

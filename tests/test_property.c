@@ -2,7 +2,7 @@
  *
  * Every random case has its own seed, printed when it fails together with the smallest case that still
  * does: sizes are halved and features dropped as long as the failure stays.
- *     --count N    random cases for each instance
+ *     --count N    random cases in all, of the instances in turn: of those whose name has the text of --filter, if any
  *     --seed N     others */
 #include <math.h>
 #include <stddef.h>
@@ -13,6 +13,8 @@
 #include "call.h"
 #include "check.h"
 #include "header_instances.h"
+
+enum { MOST = 512 };
 
 /* ---- random calls ----------------------------------------------------------------------------- */
 
@@ -107,16 +109,19 @@ static void shrink(const attn_instance *t, test_case *c, uint64_t seed, char *te
     }
 }
 
-static void random_calls(const attn_instance *t, int count)
+/* Case n is of instance n % of; it is drawn until the instance serves it. */
+static void random_calls(const attn_instance *t, int count, int from, int of)
 {
-    for (int n = 0; n < count; n++) {
+    for (int n = from; n < count; n += of) {
         uint64_t seed = check_seed() ^ check_hash(t->name) ^ (uint64_t)n * 0x9e3779b97f4a7c15u, state = seed;
         test_case c;
         char name[300], text[500];
         if (!check_case("%s random %d", t->name, n))
             continue;
-        case_random(t, &state, &c);
-        if (!case_serves(t, &c) || !fails(t, &c, seed, text, sizeof text))
+        do
+            case_random(t, &state, &c);
+        while (!case_serves(t, &c));
+        if (!fails(t, &c, seed, text, sizeof text))
             continue;
         case_name(&c, name, sizeof name);
         CHECK_MSG(0, "%s: %s", name, text);
@@ -358,6 +363,8 @@ static void paged_is_dense(const attn_instance *t, shape_fn *shape)
         pages.paged = n % 2 ? PAGED_CSR : PAGED_TABLE;
         pages.page_size = sizes[n / 2];
         pages.pages = pages_of[n];
+        if (!case_serves(t, &pages))
+            continue;
         make(&c, &a, t);
         make(&pages, &b, t);
         forward(&a, t);
@@ -549,6 +556,23 @@ static const struct {
     {"sink logit is a sigmoid", ATTN_HAS(SINK_LOGITS), 0, 0, sink_identity},
 };
 
+/* Random calls of all, in turn; if --filter has a part of some names, of those alone.  A case that is asked for by its
+ * whole name has the number that it had among others. */
+static void random_calls_of(const attn_instance *const *all, size_t count)
+{
+    const attn_instance *some[MOST];
+    const char *filter = check_filter();
+    const int exact = filter && *filter == '=';
+    size_t n_some = 0;
+    for (size_t n = 0; n < count && filter && !exact; n++)
+        if (strstr(all[n]->name, filter))
+            some[n_some++] = all[n];
+    if (n_some)
+        all = some, count = n_some;
+    for (size_t n = 0; n < count; n++)
+        random_calls(all[n], check_count(200 * (int)count), exact ? 0 : (int)n, exact ? 1 : (int)count);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -556,10 +580,11 @@ int main(int argc, char **argv)
         shape_fn *shape;
     } shapes[] = {{"prefill", base_case}, {"decode", decode_case}};
     check_begin(argc, argv);
-    size_t archive_count, header_count;
+    size_t archive_count, header_count, count = 0;
+    const attn_instance *able[MOST];
     const attn_instance *const *archive = attn_instances(&archive_count);
     const attn_instance *const *header = header_instances(&header_count);
-    for (size_t m = 0; m < archive_count + header_count; m++) {
+    for (size_t m = 0; m < archive_count + header_count && count < MOST; m++) {
         const attn_instance *t = m < archive_count ? archive[m] : header[m - archive_count];
         char reason[300];
         if (t->kernel != ATTN_KERNEL_FORWARD)
@@ -569,13 +594,14 @@ int main(int argc, char **argv)
                 check_skip(reason);
             continue;
         }
+        able[count++] = t;
         for (size_t n = 0; n < sizeof properties / sizeof *properties; n++)
             for (int s = 0; s < 2; s++)
                 if (!(properties[n].needs & ~t->features) && !(properties[n].any_ratio && t->gqa) &&
                     !(properties[n].any_keys && t->user) &&
                     check_case("%s %s: %s", t->name, shapes[s].name, properties[n].name))
                     properties[n].check(t, shapes[s].shape);
-        random_calls(t, check_count(200));
     }
+    random_calls_of(able, count);
     return check_end();
 }

@@ -8,10 +8,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <attn/run.h>
-#include "oracle.h"
+#include "cases.h"
 #include "check.h"
+#include "gpu.h"
 #include "header_instances.h"
 #include "npy.h"
+#include "oracle.h"
 
 #ifndef ATTN_DATA_DIR
 #define ATTN_DATA_DIR "data"
@@ -45,7 +47,8 @@ static int load(void)
     for (size_t n = 0; n < sizeof files / sizeof *files; n++) {
         char path[1000], error[1100] = "";
         npy_array *a = files[n].array;
-        snprintf(path, sizeof path, "%s/smollm2_135m_layer14/%s.npy", ATTN_DATA_DIR, files[n].name);
+        const char *dir = getenv("ATTN_DATA_DIR");
+        snprintf(path, sizeof path, "%s/smollm2_135m_layer14/%s.npy", dir ? dir : ATTN_DATA_DIR, files[n].name);
         if (!check_case("read %s.npy", files[n].name)) {
             good &= !npy_read(path, a, error, sizeof error);
             continue;
@@ -143,19 +146,10 @@ static void run_and_judge(const attn_instance *t, const attn_params *p, const or
 {
     attn_info info;
     oracle_verdict verdict;
-    void *space = NULL;
-    attn_status status = attn_list_query(&t, 1, p, &info);
-    if (status == ATTN_OK) {
-        space = malloc(info.workspace + 64);
-        if (!space)
-            abort();
-        void *aligned = (char *)space + (64 - (uintptr_t)space % 64) % 64;
-        status = attn_list_forward(&t, 1, p, info.workspace ? aligned : NULL, info.workspace, NULL);
-    }
+    attn_status status = run_forward(t, p, WORKSPACE_BEST, &info);
     CHECK_MSG(status == ATTN_OK, "%s: %s", attn_status_name(status), info.text);
     CHECK_MSG(status != ATTN_OK || oracle_judge(p, answer, &verdict), "row 0 is token %d: %s", p->seq_k - p->seq_q,
               verdict.text);
-    free(space);
 }
 
 /* Against the file where it is exact, and against the oracle, with the rule of twice the plain error. */

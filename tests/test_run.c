@@ -37,8 +37,8 @@ static attn_status stand_in_launch(const attn_params *p, void *workspace, size_t
 
 #define STAND_IN(name, arch, q, kv, d, dv, gqa, features)                                                         \
     {                                                                                                             \
-        name, ATTN_KERNEL_FORWARD, arch, q, kv, d, dv, gqa, features, 0, 48, 64, stand_in_workspace,              \
-            stand_in_launch                                                                                       \
+        name, ATTN_KERNEL_FORWARD, arch, q, kv, d, dv, d, gqa, features, 0, 48, 64, 0, 0, stand_in_workspace,     \
+            stand_in_launch, NULL                                                                                 \
     }
 
 static const attn_instance any_f32 = STAND_IN("any_f32", ATTN_ARCH_CPU, ATTN_F32, ATTN_F32, 0, 0, 0, ROW_FEATURES);
@@ -721,6 +721,203 @@ static void refused_by_all(void)
     }
 }
 
+/* ---- devices ----------------------------------------------------------------------------------- */
+
+static attn_device machine; /* what the stand-ins' current device is */
+
+static void machine_device(attn_device *d)
+{
+    *d = machine;
+}
+
+#define ON_DEVICE(name, arch, dtype, least, d, dv, align, shared)                                                 \
+    {                                                                                                             \
+        name, ATTN_KERNEL_FORWARD, arch, dtype, dtype, d, dv, least, 0, ROW_FEATURES, 0, 64, 64, align, shared,   \
+            stand_in_workspace, stand_in_launch, machine_device                                                   \
+    }
+
+static const attn_instance sm90_d64 = ON_DEVICE("sm90_d64", ATTN_ARCH_SM90, ATTN_F16, 64, 64, 64, 16, 200000);
+static const attn_instance sm80_d64 = ON_DEVICE("sm80_d64", ATTN_ARCH_SM80, ATTN_F16, 64, 64, 64, 16, 112640);
+static const attn_instance sm80_to128 = ON_DEVICE("sm80_to128", ATTN_ARCH_SM80, ATTN_F16, 16, 128, 64, 16, 50000);
+static const attn_instance sm75_d64 = ON_DEVICE("sm75_d64", ATTN_ARCH_SM75, ATTN_F16, 64, 64, 64, 16, 40000);
+static const attn_instance simt_f16 = ON_DEVICE("simt_f16", ATTN_ARCH_SIMT, ATTN_F16, 0, 0, 0, 0, 40000);
+static const attn_instance cpu_f16 = STAND_IN("cpu_f16", ATTN_ARCH_CPU, ATTN_F16, ATTN_F16, 0, 0, 0, ROW_FEATURES);
+static const attn_instance *const gpus[] = { &sm90_d64, &sm80_d64, &sm75_d64, &simt_f16 };
+static const attn_instance *const one_gpu[] = { &sm80_d64 };
+static const attn_instance *const mma_gpus[] = { &sm80_d64, &sm75_d64 };
+static const attn_instance *const ranges[] = { &sm75_d64, &sm80_to128 };
+static const attn_instance *const mixed[] = { &cpu_f16, &sm80_d64, &any_f32, &simt_f16 };
+
+static attn_params half(void)
+{
+    attn_params p = base();
+    p.q.dtype = ATTN_F16;
+    return p;
+}
+
+/* The same, with a device like this; some cases change it. */
+static attn_params on_h200(void)
+{
+    machine = (attn_device){ 90, 132, 232448, 52428800 };
+    return half();
+}
+
+static attn_params on_t4(void)
+{
+    machine = (attn_device){ 75, 40, 65536, 4194304 };
+    return half();
+}
+
+static attn_params on_nothing(void)
+{
+    machine = (attn_device){ 0, 0, 0, 0 };
+    return half();
+}
+
+static void devices(void)
+{
+    attn_params p;
+    if (check_case("device: the first that this one can run")) {
+        static const struct {
+            int cc, shared;
+            const char *name;
+        } rows[] = {
+            { 60, 49152, "simt_f16" }, { 61, 49152, "simt_f16" },  { 70, 98304, "simt_f16" },
+            { 75, 65536, "sm75_d64" }, { 80, 166912, "sm80_d64" }, { 86, 101376, "sm75_d64" },
+            { 89, 101376, "sm75_d64" }, { 90, 232448, "sm90_d64" }, { 100, 232448, "sm80_d64" },
+            { 120, 101376, "sm75_d64" },
+        };
+        p = half();
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            machine = (attn_device){ rows[i].cc, 100, rows[i].shared, 1 << 25 };
+            const char *got = chosen(gpus, 4, &p);
+            CHECK_MSG(!strcmp(got, rows[i].name), "%d: %s, not %s", rows[i].cc, got, rows[i].name);
+        }
+    }
+    CASE(on_nothing, one_gpu, ATTN_ERR_ARCH, "arch sm80: sm80_d64 would serve this call, but there is no CUDA device",
+         p.device = 0)
+    CASE(on_nothing, gpus, ATTN_ERR_ARCH, "arch sm90, sm80, sm75, simt: sm90_d64 would serve this call, but there",
+         p.device = ATTN_DEVICE_CUDA)
+    CASE(on_t4, one_gpu, ATTN_ERR_ARCH,
+         "arch sm80: sm80_d64 would serve this call, but it needs compute capability 8.0, this device has 7.5; "
+         "add attn_row(forward, sm75, f16, 64, any, none, 64, 64, none)", p.device = 0)
+    CASE(on_h200, one_gpu, ATTN_ERR_ARCH,
+         "it needs 112640 bytes of shared memory a block, this device has 101376; add attn_row(forward, sm80, f16,",
+         machine.cc = 86, machine.shared = 101376)
+    CASE(on_h200, gpus, ATTN_ERR_ARCH, "sm90_d64 would serve this call, but it needs compute capability 9.0, this "
+         "device has 5.2", machine.cc = 52)
+    if (check_case("device: no row makes one")) {
+        attn_info info;
+        p = on_nothing();
+        attn_list_query(one_gpu, 1, &p, &info);
+        CHECK_MSG(!strstr(info.text, "attn_row"), "%s", info.text);
+    }
+
+    if (check_case("device: by default the current one, if the list has an instance for it and it is there")) {
+        p = on_h200();
+        CHECK(!strcmp(chosen(mixed, 4, &p), "sm80_d64"));
+        p.device = ATTN_DEVICE_CPU;
+        CHECK(!strcmp(chosen(mixed, 4, &p), "cpu_f16"));
+        p.device = ATTN_DEVICE_CUDA;
+        CHECK(!strcmp(chosen(mixed, 4, &p), "sm80_d64"));
+        p = on_nothing();
+        CHECK(!strcmp(chosen(mixed, 4, &p), "cpu_f16"));
+        p = on_h200();
+        CHECK(attn_run(&sm80_d64, &p, NULL, 0, NULL) == ATTN_OK && launched.device == ATTN_DEVICE_CUDA);
+        CHECK(attn_run(&cpu_f16, &p, NULL, 0, NULL) == ATTN_OK && launched.device == ATTN_DEVICE_CPU);
+    }
+    CASE(on_h200, mixed, ATTN_ERR_UNSUPPORTED, "dtype f32: this list has f16; add attn_row(forward, simt, f32, 64,",
+         p.q.dtype = ATTN_F32)
+    CASE(on_h200, mixed, ATTN_OK, "", p.q.dtype = ATTN_F32, p.device = ATTN_DEVICE_CPU)
+    CASE(on_nothing, mixed, ATTN_ERR_ARCH, "there is no CUDA device", p.device = ATTN_DEVICE_CUDA)
+    CASE(on_h200, gpus, ATTN_ERR_UNSUPPORTED, "device ATTN_DEVICE_CPU: this list has no instance for it; add attn_row(",
+         p.device = ATTN_DEVICE_CPU)
+    CASE(on_h200, all_list, ATTN_ERR_UNSUPPORTED, "device ATTN_DEVICE_CUDA: this list has no instance for it; "
+         "add attn_row(forward, sm80, f16, 64, any, none, 64, 64, none)", p.device = ATTN_DEVICE_CUDA)
+    CASE(on_h200, mixed, ATTN_ERR_ARG, "device 3: must be ATTN_DEVICE_CPU, ATTN_DEVICE_CUDA, or 0", p.device = 3)
+    CASE(on_h200, mixed, ATTN_ERR_ARG, "device -1: must be", p.device = -1)
+
+    /* The range is of both dims; without one, both are exact. */
+    CASE(on_h200, ranges, ATTN_OK, "", p.head_dim = 16)
+    CASE(on_h200, ranges, ATTN_OK, "", p.head_dim = 128, p.head_dim_v = 64)
+    CASE(on_h200, ranges, ATTN_OK, "", p.head_dim = 40, p.head_dim_v = 24)
+    CASE(on_h200, ranges, ATTN_ERR_UNSUPPORTED, "head_dim 8: this list has 64, 16..128/64; add attn_row(forward, simt,",
+         p.head_dim = 8)
+    CASE(on_h200, ranges, ATTN_ERR_UNSUPPORTED, "head_dim 136/64: this list has 64, 16..128/64; "
+         "add attn_row(forward, sm80, f16, 136/64, any, none, 64, 32, none)", p.head_dim = 136, p.head_dim_v = 64)
+    CASE(on_h200, ranges, ATTN_ERR_UNSUPPORTED, "head_dim 72: this list has", p.head_dim = 72)
+    CASE(on_h200, ranges, ATTN_ERR_UNSUPPORTED, "head_dim 64/8: this list has", p.head_dim_v = 8)
+
+    CASE(on_h200, mma_gpus, ATTN_ERR_UNSUPPORTED, "k.stride[1] 65: sm80_d64 needs rows at a multiple of 16 bytes; "
+         "add attn_row(forward, simt, f16, 64, any, none, 64, 32, none)",
+         p.k.stride[0] = 8 * 65, p.k.stride[1] = 65, p.k.stride[2] = 8 * 1024, p.k.stride[3] = 1)
+    CASE(on_h200, mma_gpus, ATTN_ERR_UNSUPPORTED, "v.stride[3] 2: sm80_d64 needs rows", p.v.stride[0] = 4096,
+         p.v.stride[1] = 256, p.v.stride[2] = 128, p.v.stride[3] = 2)
+    CASE(on_h200, mma_gpus, ATTN_ERR_UNSUPPORTED, "k.dim_block 8: sm80_d64 needs rows", p.k.dim_block = 8,
+         p.k.stride[1] = 8, p.k.stride[3] = 128)
+    CASE(on_h200, mma_gpus, ATTN_ERR_UNSUPPORTED, ": sm80_d64 needs rows at a multiple of 16 bytes",
+         p.q.data = buffer.c + 8)
+    CASE(on_h200, mma_gpus, ATTN_ERR_UNSUPPORTED, "q.stride[2] -68: sm80_d64 needs rows", p.q.stride[0] = 4096,
+         p.q.stride[1] = 512, p.q.stride[2] = -68, p.q.stride[3] = 1)
+    if (check_case("device: what reads any rows serves them")) {
+        p = on_h200();
+        p.q.data = buffer.c + 8;
+        CHECK(!strcmp(chosen(gpus, 4, &p), "simt_f16"));
+        p = on_h200();
+        p.q.data = buffer.c + 16;
+        CHECK(!strcmp(chosen(gpus, 4, &p), "sm90_d64"));
+    }
+    CASE(on_h200, mma_gpus, ATTN_OK, "", p.q.stride[0] = 3, p.q.stride[1] = 264, p.q.stride[2] = 64,
+         p.q.stride[3] = 1, p.batch = 1) /* no second sequence: its stride is not used */
+    CASE(on_h200, mma_gpus, ATTN_OK, "", p.o.data = buffer.c + 2, p.o.stride[0] = 9999, p.o.stride[1] = 271,
+         p.o.stride[2] = 67, p.o.stride[3] = 1)
+    CASE(on_h200, mma_gpus, ATTN_OK, "", p.seq_k = 0, p.k.data = p.v.data = NULL)
+    CASE(on_h200, mma_gpus, ATTN_ERR_UNSUPPORTED, "k.stride[0] 2050: sm80_d64 needs rows", p.page_size = 16,
+         p.block_table = p.seqused_k = buffer.i, p.k.stride[0] = 2050, p.k.stride[1] = 128, p.k.stride[2] = 64,
+         p.k.stride[3] = 1)
+    CASE(on_h200, mma_gpus, ATTN_OK, "", p.page_size = 16, p.block_table = p.seqused_k = buffer.i)
+
+    if (check_case("explain: devices")) {
+        char buf[2048];
+        p = on_t4();
+        p.q.data = buffer.c + 2;
+        attn_list_explain(gpus, 4, &p, buf, sizeof buf);
+        CHECK_MSG(strstr(buf, "simt_f16 serves this call\n"
+                              "  sm90_d64: arch sm90, it needs compute capability 9.0, this device has 7.5\n"
+                              "  sm80_d64: arch sm80, it needs compute capability 8.0, this device has 7.5\n"
+                              "  sm75_d64: q.data "),
+                  "%s", buf);
+        p.device = ATTN_DEVICE_CPU;
+        attn_list_explain(mixed, 4, &p, buf, sizeof buf);
+        CHECK_MSG(!strcmp(buf, "cpu_f16 serves this call\n  cpu_f16: serves"), "%s", buf);
+        p.q.data = &buffer;
+        p.q.dtype = ATTN_F32;
+        attn_list_explain(mixed, 4, &p, buf, sizeof buf);
+        CHECK_MSG(!strcmp(buf, "any_f32 serves this call\n  cpu_f16: dtype f16\n  any_f32: serves"), "%s", buf);
+    }
+    if (check_case("device: asked through the list")) {
+        attn_device d;
+        (void)on_h200();
+        CHECK(attn_list_query_device(mixed, 4, &d) == ATTN_OK && !memcmp(&d, &machine, sizeof d));
+        CHECK(attn_list_query_device(mixed, 4, NULL) == ATTN_ERR_ARG);
+        CHECK(attn_list_query_device(all_list, 3, &d) == ATTN_ERR_ARCH && !d.cc && !d.sms && !d.shared && !d.l2);
+        (void)on_nothing();
+        CHECK(attn_list_query_device(mixed, 4, &d) == ATTN_ERR_ARCH && !d.cc);
+    }
+    if (check_case("recommended tile: by L2")) {
+        static const struct {
+            int l2, tile;
+        } rows[] = {
+            { 0, 64 },           { 2 << 20, 64 },     { 3 << 20, 64 },    { 4 << 20, 64 },   { 6 << 20, 128 },
+            { 8 << 20, 128 },    { 20 << 20, 256 },   { 40 << 20, 256 },  { 50 << 20, 256 }, { 80 << 20, 256 },
+        };
+        for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+            attn_device d = { 80, 100, 100000, rows[i].l2 };
+            CHECK(attn_run_recommended_tile(&d) == rows[i].tile);
+        }
+    }
+}
+
 /* ---- workspace --------------------------------------------------------------------------------- */
 
 static void workspace(void)
@@ -1233,6 +1430,7 @@ int main(int argc, char **argv)
     filled();
     struct_sizes();
     selection();
+    devices();
     workspace();
     merge_random();
     merge_special();

@@ -49,6 +49,7 @@ static int attend(const int32_t first[SEQUENCES + 1], int longest)
     attn_info info;
     memset(&p, 0, sizeof p);
     p.struct_size = sizeof p;
+    p.device = ATTN_DEVICE_CPU; /* all of it lies in host memory */
     p.batch = SEQUENCES;
     p.heads_q = HEADS_Q;
     p.heads_k = HEADS_K;

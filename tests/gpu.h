@@ -1,0 +1,52 @@
+/* gpu.h - calls on any instance, wherever its memory must lie.
+ *
+ * A test has its call in host memory.  For an instance of CUDA each tensor, length and table gets memory of its own on
+ * the device, of exactly what the call says that it spans, at the same place within 256 bytes; outputs get guard bytes
+ * around them.  Afterwards the outputs are copied back, and inputs and guards must be what they were.  What is the
+ * device's already (gpu_map) stays there.  Without CUDA in the archive, instances of CUDA are never asked to run. */
+#ifndef ATTN_TESTS_GPU_H
+#define ATTN_TESTS_GPU_H
+
+#include <stddef.h>
+#include <attn/attn.h>
+
+/* 1 = devices are the emulator's, whose memory is the host's: the same is done there. */
+extern int gpu_emulated;
+
+/* Runs p on this instance alone, with a workspace as WORKSPACE_... of cases.h says.  info is attn_query's answer; its
+ * text also says what went wrong later. */
+attn_status run_forward(const attn_instance *instance, const attn_params *p, int workspace, attn_info *info);
+
+/* The same in steps. */
+enum { GPU_PIECES = 24 };
+
+typedef struct gpu_piece {
+    const char *name; /* of the field */
+    char *host;
+    char *room;   /* allocated */
+    char *device; /* where `host` is there */
+    size_t bytes;
+    int output;
+} gpu_piece;
+
+typedef struct gpu_call {
+    attn_params p; /* for the device */
+    gpu_piece piece[GPU_PIECES];
+    int count;
+    void *workspace; /* while it runs */
+} gpu_call;
+
+/* 0, or -1 without memory, or if p is none that can run. */
+int gpu_open(const attn_params *p, gpu_call *call);
+/* Replaces 4 bytes of what the field points to, on the device alone. */
+void gpu_spoil(gpu_call *call, const char *field, int64_t index, int32_t value);
+/* Runs it with so many bytes of workspace; the reason of a failure in text. */
+attn_status gpu_run(gpu_call *call, const attn_instance *instance, size_t workspace_bytes, char *text, size_t size);
+/* Copies outputs back and releases all.  1, or 0 and a text if something was written to that must not be. */
+int gpu_close(gpu_call *call, char *text, size_t size);
+
+/* Memory that costs nothing until it is touched, for host and device both if `device`; NULL = there is not so much. */
+void *gpu_map(size_t bytes, int device);
+void gpu_unmap(void *data, size_t bytes, int device);
+
+#endif /* ATTN_TESTS_GPU_H */

@@ -1,0 +1,67 @@
+/* header_instances.cu - instances of header_instances.h for a GPU, one parameter block each. */
+#include "header_instances.h"
+
+/* Lengths and tables are checked before each call. */
+#define ATTN_NAME     mini_sm80_debug
+#define ATTN_KERNEL   ATTN_KERNEL_FORWARD
+#define ATTN_ARCH     ATTN_ARCH_SM80
+#define ATTN_DTYPE    ATTN_F16
+#define ATTN_HEAD_DIM 32
+#define ATTN_VARLEN   1
+#define ATTN_PAGED    1
+#define ATTN_TILE_Q   32
+#define ATTN_TILE_K   32
+#define ATTN_WARPS    2
+#define ATTN_DEBUG    1
+#include <attn/attn.cuh>
+
+/* Another family for the same calls, which does not. */
+#define ATTN_NAME     mini_simt_lengths
+#define ATTN_KERNEL   ATTN_KERNEL_FORWARD
+#define ATTN_ARCH     ATTN_ARCH_SIMT
+#define ATTN_DTYPE    ATTN_F16
+#define ATTN_HEAD_DIM 32
+#define ATTN_VARLEN   1
+#define ATTN_PAGED    1
+#define ATTN_TILE_Q   16
+#define ATTN_TILE_K   32
+#define ATTN_WARPS    2
+#include <attn/attn.cuh>
+
+#define ATTN_NAME      mini_sm80_user
+#define ATTN_KERNEL    ATTN_KERNEL_FORWARD
+#define ATTN_ARCH      ATTN_ARCH_SM80
+#define ATTN_DTYPE     ATTN_BF16
+#define ATTN_HEAD_DIM  48
+#define ATTN_HEAD_DIM_MIN 16
+#define ATTN_CAUSAL    1
+#define ATTN_TILE_Q    32
+#define ATTN_TILE_K    32
+#define ATTN_WARPS     1
+#define ATTN_USER      mini_user
+#define ATTN_SCORE_MOD MINI_SCORE
+#define ATTN_MASK      MINI_MASK
+#include <attn/attn.cuh>
+
+#define ATTN_NAME      mini_simt_user
+#define ATTN_KERNEL    ATTN_KERNEL_FORWARD
+#define ATTN_ARCH      ATTN_ARCH_SIMT
+#define ATTN_DTYPE     ATTN_F32
+#define ATTN_HEAD_DIM  24
+#define ATTN_CAUSAL    1
+#define ATTN_SOFTCAP   1
+#define ATTN_TILE_Q    16
+#define ATTN_TILE_K    32
+#define ATTN_WARPS     2
+#define ATTN_USER      mini_user
+#define ATTN_SCORE_MOD MINI_SCORE
+#define ATTN_MASK      MINI_MASK
+#include <attn/attn.cuh>
+
+const attn_instance *const *header_instances_cuda(size_t *n)
+{
+    static const attn_instance *const all[] = {&mini_sm80_debug, &mini_simt_lengths, &mini_sm80_user,
+                                               &mini_simt_user};
+    *n = sizeof all / sizeof *all;
+    return all;
+}
