@@ -27,7 +27,7 @@ usage() {
 
 # model FILE KEY ORIGIN: the table of a model, from lines as in models.tsv.
 model() {
-    "$awk" -v key="$2" -v origin="$3" -f "$gen/model.awk" "$1" >"$tmp/table.m4"
+    "$awk" -v key="$2" -v origin="$3" -v general="$gen/tables/default.m4" -f "$gen/model.awk" "$1" >"$tmp/table.m4"
 }
 
 # find TABLE: sets $table, its file, and $name, what messages and generated files call it.

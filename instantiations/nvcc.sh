@@ -10,5 +10,8 @@ rm -f "$log.time"
 status=$?
 grep -v -e '^ptxas info' -e ' bytes stack frame' "$log" >&2
 [ ! -f "$log.time" ] || cat "$log.time" >>"$log"
+# Seconds of a processor in all: a phase's own are those of the clock, which others on the machine may stretch.
+times >"$log.time"
+sed -n '2s/\([0-9]*\)m\([0-9.]*\)s \([0-9]*\)m\([0-9.]*\)s/cpu \1 \2 \3 \4/p' "$log.time" >>"$log"
 rm -f "$log.time"
 exit $status

@@ -3,6 +3,19 @@
 // first row that accepts it and that the machine can execute.  A GPU's rows serve tensors of a GPU alone, those
 // of a CPU tensors of the host (attn_params.device).
 //
+// Hopper, where tensors are dense or packed: TMA cannot follow a page table.
+//
+//       KERNEL   ARCH  DTYPE  HEAD_DIM     GQA  FLAGS  TILE_Q TILE_K TUNE
+attn_each([[T]], (bf16, f16), [[
+attn_row(forward, sm90, T,     64,          any, causal, 192,  96,    stages=3)
+attn_row(forward, sm90, T,     128,         any, causal, 128,  128,   stages=2)
+attn_row(forward, sm90, T,     256,         any, causal, 128,  80,    stages=2)
+attn_row(forward, sm90, T,     192/128,     any, all,    128,  96,    spill=256)
+attn_row(forward, sm90, T,     16..64,      any, all,    192,  96,    stages=3+spill=256)
+attn_row(forward, sm90, T,     16..128,     any, all,    128,  128,   stages=2+spill=256)
+attn_row(forward, sm90, T,     16..256,     any, all,    128,  80,    stages=2+spill=256)
+]])
+//
 // GPUs with tensor cores: the commonest head dims with what a decoder needs, then everything, padded to the next
 // width.  A wider flag list costs 5 % and more, an unused width its share of the products (docs/performance.md).
 //

@@ -140,10 +140,11 @@ ATTN_DEVICE void attn__wgmma_pin_a(uint32_t *a, int count)
 }
 
 /* Keeps a wait behind the computation of x, which is never negative: the compiler moves waits ahead of arithmetic that
- * does not depend on them, and so ends the overlap. */
+ * does not depend on them, and so ends the overlap.  A vote, because after a branch of single lanes it would no longer
+ * know what is the same in a warp, and keep descriptors in ordinary registers. */
 ATTN_DEVICE void attn__wgmma_after(float x)
 {
-    if (x < 0.0f)
+    if (attn__any(x < 0.0f))
         __trap();
 }
 

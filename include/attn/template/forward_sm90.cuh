@@ -132,7 +132,7 @@ ATTN_DEVICE int ATTN_FN(_load_key)(int k0, int len_k)
     return ATTN_VARLEN && k0 > len_k - ATTN_TILE_K ? len_k - ATTN_TILE_K : k0;
 }
 
-ATTN_DEVICE ATTN_FN(_job) *ATTN_FN(_job_at)(unsigned char *smem, int count)
+ATTN_DEVICE ATTN_FN(_job) *ATTN_FN(_job_at)(unsigned char *smem, unsigned count)
 {
     return (ATTN_FN(_job) *)(void *)(smem + ATTN_JOBS_AT) + count % ATTN_JOBS;
 }
@@ -169,10 +169,10 @@ ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
     const int units = (int)a->units;
     int next = (int)blockIdx.x, idle = 0;
     ATTN_NO_UNROLL
-    for (int count = 0;; ++count) {
+    for (unsigned count = 0;; ++count) {
         ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
-        const int slot = count % ATTN_JOBS;
-        attn__mbarrier_wait(barriers + 8 * (ATTN_JOB_EMPTY + slot), (count / ATTN_JOBS & 1) ^ 1);
+        const uint32_t slot = count % ATTN_JOBS;
+        attn__mbarrier_wait(barriers + 8 * (ATTN_JOB_EMPTY + slot), (int)(count / ATTN_JOBS & 1) ^ 1);
         int again = 0; /* the pass that the job of this place needs now */
         if (count >= ATTN_JOBS && job->kind == ATTN_FN(_job_unit)) {
             const int *wrong = (const int *)(const void *)job->wrong;
@@ -226,7 +226,7 @@ ATTN_DEVICE void ATTN_FN(_split)(int pass, unsigned char *v)
 /* Where the loader is. */
 typedef struct ATTN_FN(_load) {
     uint32_t base;                        /* shared address of Q */
-    int q_count;                          /* units whose Q has been asked for */
+    unsigned q_count;                     /* units whose Q has been asked for */
     int k_stage, k_parity, v_stage, v_parity, raw_parity;
     int v_pass, v_key, v_head, v_batch;   /* the tile of V that is to be loaded next; v_pass -1: none */
 } ATTN_FN(_load);
@@ -275,9 +275,9 @@ ATTN_DEVICE void ATTN_FN(_load_v)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, un
 /* Q of the unit. */
 ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, const ATTN_FN(_unit) *u)
 {
-    const int stage = w->q_count % ATTN_Q_STAGES;
+    const int stage = (int)(w->q_count % ATTN_Q_STAGES);
     const uint32_t full = ATTN_FN(_barrier)(w->base, ATTN_Q_FULL + stage);
-    ATTN_FN(_wait)(w->base, ATTN_Q_EMPTY + stage, (w->q_count / ATTN_Q_STAGES & 1) ^ 1);
+    ATTN_FN(_wait)(w->base, ATTN_Q_EMPTY + stage, (int)(w->q_count / ATTN_Q_STAGES & 1) ^ 1);
     ++w->q_count;
     if (attn__lane() == 0) {
         attn__mbarrier_arrive_expect(full, ATTN_Q_BYTES);
@@ -299,11 +299,11 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
     w.v_pass = -1;
     w.v_key = w.v_head = w.v_batch = 0;
     ATTN_NO_UNROLL
-    for (int count = 0;; ++count) {
+    for (unsigned count = 0;; ++count) {
         const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
         const ATTN_FN(_unit) *const u = &job->unit;
-        const int slot = count % ATTN_JOBS;
-        ATTN_FN(_wait)(base, ATTN_JOB_FULL + slot, count / ATTN_JOBS & 1);
+        const int slot = (int)(count % ATTN_JOBS);
+        ATTN_FN(_wait)(base, ATTN_JOB_FULL + slot, (int)(count / ATTN_JOBS & 1));
         const int kind = job->kind;
         if (kind == ATTN_FN(_job_unit)) {
             if (ATTN_Q_STAGES > 1)
@@ -354,8 +354,9 @@ typedef struct ATTN_FN(_flow) {
     uint32_t q_low, k_low, v_low;  /* low words of the descriptors of the operands, of stage 0 */
     int group;                     /* number of the warpgroup */
     int row;                       /* this thread's first row of the unit; the other one is 8 further */
-    int count, kind;               /* of the current job */
-    int q_count;                   /* of its Q, among those of units */
+    unsigned count;                /* number of the current job */
+    int kind;                      /* and what it is */
+    unsigned q_count;              /* number of its Q, among those of units */
     int k0, to, edge_lo, edge_hi;  /* the next tile; of the unit */
     int k_stage, k_parity, v_stage, v_parity; /* V's are those of the tile before */
     int keep;                      /* the next P V adds to O, rather than begins it */
@@ -374,14 +375,15 @@ ATTN_DEVICE uint64_t ATTN_FN(_operand)(uint32_t low, int bytes)
 ATTN_DEVICE int ATTN_FN(_next_job)(ATTN_FN(_flow) *f, unsigned char *smem)
 {
     ++f->count;
-    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_JOB_FULL + f->count % ATTN_JOBS), f->count / ATTN_JOBS & 1);
+    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_JOB_FULL + (int)(f->count % ATTN_JOBS)),
+                        (int)(f->count / ATTN_JOBS & 1));
     const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
     f->kind = job->kind;
     if (f->kind != ATTN_FN(_job_unit))
         return 0;
     ++f->q_count;
-    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_Q_FULL + f->q_count % ATTN_Q_STAGES),
-                        f->q_count / ATTN_Q_STAGES & 1);
+    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_Q_FULL + (int)(f->q_count % ATTN_Q_STAGES)),
+                        (int)(f->q_count / ATTN_Q_STAGES & 1));
     f->k0 = job->first;
     f->to = job->to;
     f->edge_lo = job->edge_lo[f->group];
@@ -390,10 +392,11 @@ ATTN_DEVICE int ATTN_FN(_next_job)(ATTN_FN(_flow) *f, unsigned char *smem)
 }
 
 /* This warp is done with job `count`. */
-ATTN_DEVICE void ATTN_FN(_leave_job)(const ATTN_FN(_flow) *f, int count)
+ATTN_DEVICE void ATTN_FN(_leave_job)(const ATTN_FN(_flow) *f, unsigned count)
 {
     __syncwarp();
-    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_JOB_EMPTY + count % ATTN_JOBS), attn__lane() == 0);
+    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_JOB_EMPTY + (int)(count % ATTN_JOBS)),
+                             attn__lane() == 0);
 }
 
 /* Warpgroups take turns in asking for products: while one computes P, the tensor cores have those of another. */
@@ -413,7 +416,9 @@ ATTN_DEVICE void ATTN_FN(_turn_pass)(const ATTN_FN(_flow) *f)
 /* Asks for S = Q K^T of the tile at hand. */
 ATTN_DEVICE void ATTN_FN(_ask_scores)(const ATTN_FN(_flow) *f, float *s)
 {
-    const uint32_t q = f->q_low + (uint32_t)(f->q_count % ATTN_Q_STAGES * (ATTN_Q_BYTES / 16));
+    /* Or the descriptors of Q, the same for all tiles, would be kept in registers, and be moved to uniform ones again
+     * and again. */
+    const uint32_t q = (uint32_t)attn__anew((int)f->q_low) + f->q_count % ATTN_Q_STAGES * (ATTN_Q_BYTES / 16);
     const uint32_t k = f->k_low + (uint32_t)(f->k_stage * (ATTN_K_BYTES / 16));
     attn__wgmma_fence();
     ATTN_UNROLL
@@ -815,7 +820,7 @@ ATTN_DEVICE void ATTN_FN(_store_any)(const ATTN_FN(_args) *a, const ATTN_FN(_flo
 }
 
 /* Stores O of job `count`, which is scaled, and leaves the job. */
-ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, int count,
+ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, unsigned count,
                                  float *o)
 {
     ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
@@ -845,7 +850,7 @@ ATTN_DEVICE void ATTN_FN(_leave_k)(const ATTN_FN(_flow) *f, int last)
 {
     const int one = threadIdx.x % 128 == 0;
     attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_K_EMPTY + f->k_stage), one);
-    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_Q_EMPTY + f->q_count % ATTN_Q_STAGES), one && last);
+    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_Q_EMPTY + (int)(f->q_count % ATTN_Q_STAGES)), one && last);
 }
 
 /* From the tile at hand to the next one. */
@@ -864,18 +869,26 @@ ATTN_DEVICE void ATTN_FN(_advance)(ATTN_FN(_flow) *f, int first, int next)
 /* The tile after the one at hand. */
 ATTN_DEVICE int ATTN_FN(_next_of)(const ATTN_FN(_flow) *f, unsigned char *smem)
 {
+    if (!ATTN_WINDOW && !ATTN_CHUNK)
+        return f->k0 + ATTN_TILE_K;
     return ATTN_FN(_next_tile)(&ATTN_FN(_job_at)(smem, f->count)->unit, f->k0);
 }
 
-/* Q K^T of the tile at hand and P V of the tile before, P being p; P of this tile becomes p_next.  0 if there is no
- * tile at hand. */
+/* What a step has done. */
+enum {
+    ATTN_FN(_step_none),  /* nothing: there is no tile at hand */
+    ATTN_FN(_step_tile),
+    ATTN_FN(_step_unit)   /* and O is that of the unit before */
+};
+
+/* Q K^T of the tile at hand and P V of the tile before, P being p; P of this tile becomes p_next. */
 ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem, float *s, float *o,
                                uint32_t *p, uint32_t *p_next)
 {
     const int first = f->k0 >= f->to;
     int scale;
     if (first && !ATTN_FN(_next_job)(f, smem))
-        return 0;
+        return ATTN_FN(_step_none);
     const int next = ATTN_FN(_next_of)(f, smem);
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_K_FULL + f->k_stage), f->k_parity);
     ATTN_FN(_turn_take)(f);
@@ -901,10 +914,29 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
         ATTN_FN(_pack)(s, p_next);
     if (scale)
         ATTN_FN(_scale)(f, o);
-    if (first)
-        ATTN_FN(_store)(a, f, smem, f->count - 1, o);
     ATTN_FN(_advance)(f, first, next);
-    return 1;
+    return first ? ATTN_FN(_step_unit) : ATTN_FN(_step_tile);
+}
+
+/* Steps to the end of a unit; p is P of the tile before, at both ends. */
+ATTN_DEVICE int ATTN_FN(_steps)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem, float *s, float *o,
+                                uint32_t *p)
+{
+    uint32_t other[ATTN_NP];
+    int done, in_other;
+    ATTN_NO_UNROLL
+    do { /* the two change roles: what is multiplied must not be written, nor moved */
+        done = ATTN_FN(_step)(a, f, smem, s, o, p, ATTN_TWO_P ? other : p);
+        in_other = ATTN_TWO_P && done == ATTN_FN(_step_unit);
+        if (ATTN_TWO_P && done == ATTN_FN(_step_tile)) {
+            done = ATTN_FN(_step)(a, f, smem, s, o, other, p);
+            in_other = done == ATTN_FN(_step_none);
+        }
+    } while (done == ATTN_FN(_step_tile));
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NP && in_other; ++n)
+        p[n] = other[n];
+    return done;
 }
 
 /* The first step of a stream: there is no tile before. */
@@ -947,7 +979,7 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
 {
     ATTN_FN(_flow) f;
     float s[ATTN_NS], o[ATTN_NO];
-    uint32_t p[ATTN_NP], other[ATTN_NP];
+    uint32_t p[ATTN_NP];
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NO; ++n)
         o[n] = 0.0f;
@@ -957,7 +989,7 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
     f.v_low = (uint32_t)attn__wgmma_desc(base + ATTN_V_AT, ATTN_TILE_K * 128, 0, 0);
     f.group = group;
     f.row = 64 * group + (int)threadIdx.x % 128 / 32 * 16 + attn__lane() / 4;
-    f.count = f.q_count = -1;
+    f.count = f.q_count = 0u - 1;
     f.kind = f.k0 = f.to = f.edge_lo = f.edge_hi = 0;
     f.k_stage = f.k_parity = f.v_stage = f.v_parity = f.keep = 0;
     f.unit = ATTN_FN(_has_score)(a) ? 1.0f : a->scale_log2;
@@ -973,20 +1005,17 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
             continue;
         }
         ATTN_FN(_begin)(a, &f, smem, s, p);
+        int done;
         ATTN_NO_UNROLL
-        for (;;) {
-            if (!ATTN_FN(_step)(a, &f, smem, s, o, p, ATTN_TWO_P ? other : p)) {
+        do {
+            done = ATTN_FN(_steps)(a, &f, smem, s, o, p);
+            if (done == ATTN_FN(_step_none)) {
                 ATTN_FN(_end)(&f, o, p);
-                break;
+                ATTN_FN(_close)(a, &f, ATTN_FN(_job_at)(smem, f.count - 1));
+                ATTN_FN(_scale)(&f, o);
             }
-            if (ATTN_TWO_P && !ATTN_FN(_step)(a, &f, smem, s, o, other, p)) {
-                ATTN_FN(_end)(&f, o, other);
-                break;
-            }
-        }
-        ATTN_FN(_close)(a, &f, ATTN_FN(_job_at)(smem, f.count - 1));
-        ATTN_FN(_scale)(&f, o);
-        ATTN_FN(_store)(a, &f, smem, f.count - 1, o);
+            ATTN_FN(_store)(a, &f, smem, f.count - 1, o);
+        } while (done == ATTN_FN(_step_unit));
     }
     if (ATTN_GROUPS > 1 && group == 0)
         attn__barrier(1, 256); /* the turn that is left over */
@@ -1012,7 +1041,9 @@ ATTN_DEVICE void ATTN_FN(_make_barriers)(uint32_t base)
 
 ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, 1)
 {
-#if ATTN_HAS_WGMMA
+#if !ATTN_HAS_WGMMA
+    __trap(); /* compiled for another processor, or not for all that this one has: sm_90a */
+#else
     ATTN_SHARED(smem);
     const uint32_t base = attn__shared_address(smem);
     /* The shuffle tells the compiler that it is the same in a warp. */
