@@ -43,8 +43,12 @@ esac
 echo "the archive of $name holds:"
 "$root/gen/gen.sh" --list "$model"
 again=
+# Code for the GPUs that are here, and none if there are none.
+gpus=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null | tr -d . | sort -u | paste -sd, -)
+cuda=-Dcuda=disabled
+[ -z "$gpus" ] || cuda=-Dgpu_archs=$gpus
 [ ! -f "$build/build.ninja" ] || again=--reconfigure
-step "configuring" meson setup $again -Dtable="$model" -Dtests=false "$build" "$root"
+step "configuring" meson setup $again -Dtable="$model" -Dtests=false "$cuda" "$build" "$root"
 step "building" ninja -C "$build" bench/attn-demo
 echo "libattn.a: $(($(wc -c <"$build/instantiations/libattn.a") / 1024)) KiB"
 "$build/bench/attn-demo" "$models" "$key" --tsv "$build/result.tsv"

@@ -1,9 +1,9 @@
 /* bench.c - times every instance of the archive that this machine can execute on the shapes of shapes.def.
  *
- *     bench [--filter TEXT] [--threads 1,2] [--quick] [--list] [--tsv FILE] [--json FILE]
+ *     bench [--device cpu|cuda] [--filter TEXT] [--threads 1,2] [--quick] [--list] [--tsv FILE] [--json FILE]
  *
  * Each result is checked before it is timed; a wrong one is an error.  A row's name, which --filter looks into, is
- * `shape type arch tTHREADS`, such as `prefill d128 full f32 avx2 t1`. */
+ * `shape type arch tTHREADS`, such as `prefill d128 full f32 avx2 t1`; on a GPU there are no threads. */
 #define _POSIX_C_SOURCE 200809L
 #include <stdlib.h>
 #include <string.h>
@@ -26,16 +26,16 @@ enum { THREADS = 8 };
 static struct {
     const char *filter;
     int threads[THREADS], thread_count;
-    int list;
+    int device, list;
     double seconds;
     FILE *tsv, *json;
-} option = {NULL, {1}, 1, 0, 1.5, NULL, NULL};
+} option = {NULL, {1}, 1, ATTN_DEVICE_CPU, 0, 1.5, NULL, NULL};
 
 static void usage(const char *problem, const char *text)
 {
     fprintf(stderr,
-            "bench: %s%s\nusage: bench [--filter TEXT] [--threads 1,2] [--quick] [--list] [--tsv FILE] "
-            "[--json FILE]\n",
+            "bench: %s%s\nusage: bench [--device cpu|cuda] [--filter TEXT] [--threads 1,2] [--quick] [--list] "
+            "[--tsv FILE] [--json FILE]\n",
             problem, text);
     exit(2);
 }
@@ -72,7 +72,11 @@ static void parse(int argc, char **argv)
             option.tsv = open_or_exit(value);
         else if (!strcmp(name, "--json"))
             option.json = open_or_exit(value);
-        else if (!strcmp(name, "--threads")) {
+        else if (!strcmp(name, "--device")) {
+            if (strcmp(value, "cpu") && strcmp(value, "cuda"))
+                usage("--device wants cpu or cuda: ", value);
+            option.device = strcmp(value, "cpu") ? ATTN_DEVICE_CUDA : ATTN_DEVICE_CPU;
+        } else if (!strcmp(name, "--threads")) {
             char *end = NULL;
             for (option.thread_count = 0; option.thread_count < THREADS; value = end + 1) {
                 long n = strtol(value, &end, 10);
@@ -85,12 +89,18 @@ static void parse(int argc, char **argv)
         } else
             usage("unknown option ", name);
     }
+    if (option.device == ATTN_DEVICE_CUDA) {
+        option.threads[0] = 0;
+        option.thread_count = 1;
+    }
 }
 
 static int wanted(const shape *s, const attn_instance *instance, int threads)
 {
-    char name[200];
-    snprintf(name, sizeof name, "%s %s %s t%d", s->name, bench_dtype(instance->dtype), bench_arch(instance), threads);
+    char name[200], count[16] = "";
+    if (threads)
+        snprintf(count, sizeof count, " t%d", threads);
+    snprintf(name, sizeof name, "%s %s %s%s", s->name, bench_dtype(instance->dtype), bench_arch(instance), count);
     if (option.filter && !strstr(name, option.filter))
         return 0;
     if (option.list)
@@ -105,7 +115,7 @@ static int serves(const shape *s, const attn_instance *instance, attn_params *p)
     attn_info info;
     memset(p, 0, sizeof *p);
     p->struct_size = sizeof *p;
-    p->device = ATTN_DEVICE_CPU;
+    p->device = option.device;
     p->batch = 1;
     p->heads_q = s->heads_q;
     p->heads_k = s->heads_k;
@@ -210,6 +220,11 @@ int main(int argc, char **argv)
     const attn_instance *const *list = attn_instances(&count);
     int wrong = 0;
     parse(argc, argv);
+    char gpu[200];
+    if (option.device == ATTN_DEVICE_CUDA && !cuda_describe(gpu, sizeof gpu)) {
+        fputs("bench: there is no CUDA device, or no CUDA in this archive\n", stderr);
+        return 1;
+    }
     if (!option.list) {
         report_machine(stdout);
         report_head(stdout);

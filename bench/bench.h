@@ -2,6 +2,7 @@
  *
  *     roof.c     what this machine can do: FMA of an instruction set, reads from memory
  *     measure.c  one call: is it right, how long does it take, what could it have been
+ *     cuda.c     the same for an instance of CUDA, on the device
  *     report.c   a row as a line of a table, of a TSV and of JSON lines
  *
  * The method is in docs/performance.md. */
@@ -46,7 +47,7 @@ int check_make(bench_check *check, const attn_params *p); /* 0, or -1 without me
 int check_judge(bench_check *check, oracle_verdict *worst); /* 1 = right */
 void check_free(bench_check *check);
 
-/* A call to be timed. */
+/* A call to be timed.  Its memory is the host's, for an instance of CUDA, too. */
 typedef struct bench_job {
     const attn_instance *instance;
     attn_params p;
@@ -59,11 +60,12 @@ typedef struct bench_job {
 typedef struct bench_row {
     const char *shape;
     const attn_instance *instance;
-    int threads, calls, roof_samples, copies;
+    int threads;            /* 0 = of a GPU */
+    int calls, roof_samples, copies;
     double seconds, best;   /* median and least */
     double flops, bytes;    /* of one call: visible scores only; K and V once */
     int roof;
-    double roof_rate;       /* best of the samples taken between the calls */
+    double roof_rate;       /* best of the samples taken between the calls; 0 = none was measured */
     double error;           /* relative Frobenius of o */
     const char *against;    /* what */
     double others;          /* cores that other processes kept busy meanwhile; -1 = unknown */
@@ -84,16 +86,29 @@ attn_status job_measure(const bench_job *job, double seconds, bench_row *row);
 double row_rate(const bench_row *row);  /* FLOP/s or bytes/s */
 double row_share(const bench_row *row); /* of the roof, 0..1 */
 
+/* Orders doubles, for qsort. */
+int bench_by_value(const void *a, const void *b);
+
 /* Random normal numbers with a fixed start; memory or abort. */
 void *bench_alloc(size_t bytes);
 void bench_fill(void *data, int dtype, int64_t count, uint64_t seed);
+
+/* ---- cuda.c ------------------------------------------------------------------------------------ */
+
+/* The current device in words; 0 if there is none, or no CUDA in the archive. */
+int cuda_describe(char *text, size_t size);
+
+/* job_run and job_measure of an instance of CUDA.  The roof of reads is what copies within the device's memory read
+ * and write; none of FMA is measured. */
+attn_status cuda_run(const bench_job *job, char *text, size_t size);
+attn_status cuda_measure(const bench_job *job, double seconds, bench_row *row);
 
 /* ---- report.c ---------------------------------------------------------------------------------- */
 
 const char *bench_dtype(int dtype);
 const char *bench_arch(const attn_instance *instance);
 
-/* The processor, the library, the pool. */
+/* The processor, the library, the pool, the GPU. */
 void report_machine(FILE *out);
 void report_head(FILE *out);
 void report_foot(FILE *out);

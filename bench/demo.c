@@ -5,7 +5,8 @@
  *
  * MODELS has lines as gen/models.tsv has; KEY is one of them, or the part of some before a "_".  For the shape of
  * data/smollm2_135m_layer14 the inputs are that model's own Q, K and V and the answer is its own attention output;
- * for others they are random, and the answer is float64 arithmetic on some rows.  It says which.  run.sh calls it. */
+ * for others they are random, and the answer is float64 arithmetic on some rows.  It says which.  Each type is computed
+ * on the GPU if there is one and the archive serves it there, else on the CPU; it says where.  run.sh calls it. */
 #define _POSIX_C_SOURCE 200809L
 #include <math.h>
 #include <stdlib.h>
@@ -25,10 +26,10 @@ typedef struct model {
     float softcap;
 } model;
 
-/* Inputs and outputs of one layer in one type; tokens rows of q, cache rows of k and v. */
+/* Inputs and outputs of one layer in one type, for one device; tokens rows of q, cache rows of k and v. */
 typedef struct layer {
     const model *m;
-    int dtype, rows, cache;
+    int dtype, device, rows, cache;
     void *q, *k, *v;
     float *o, *lse, *sinks, *slopes;
 } layer;
@@ -121,9 +122,9 @@ static void *random_of(int dtype, int64_t count, uint64_t seed)
     return to;
 }
 
-static layer layer_make(const model *m, int dtype)
+static layer layer_make(const model *m, int dtype, int device)
 {
-    layer l = {.m = m, .dtype = dtype};
+    layer l = {.m = m, .dtype = dtype, .device = device};
     if (has_real(m)) {
         read_real();
         l.rows = l.cache = (int)real[0].shape[0];
@@ -131,10 +132,11 @@ static layer layer_make(const model *m, int dtype)
         l.k = convert(&real[1], dtype);
         l.v = convert(&real[2], dtype);
     } else {
-        /* As many rows as take a second or so, and a cache that no processor holds. */
-        const double most = 4e10;
+        /* As many rows as take a CPU a second or so, and a cache that no processor holds. */
+        const int cuda = device == ATTN_DEVICE_CUDA;
+        const double most = cuda ? 4e12 : 4e10;
         l.cache = 8192;
-        for (l.rows = 2048; l.rows > 128; l.rows /= 2)
+        for (l.rows = cuda ? l.cache : 2048; l.rows > 128; l.rows /= 2)
             if ((double)l.rows * l.rows * m->heads_q * (m->dim + m->dim_v) < most)
                 break;
         l.q = random_of(dtype, (int64_t)l.rows * m->heads_q * m->dim, 1);
@@ -164,7 +166,7 @@ static attn_params call_of(const layer *l, int first, int rows, int keys)
     attn_params p;
     memset(&p, 0, sizeof p);
     p.struct_size = sizeof p;
-    p.device = ATTN_DEVICE_CPU;
+    p.device = l->device;
     p.batch = 1;
     p.heads_q = m->heads_q;
     p.heads_k = m->heads_k;
@@ -218,8 +220,6 @@ static void one(const layer *l, const char *name, int first, int rows, int keys,
     oracle_verdict verdict;
     bench_row row = {.shape = name};
     bench_job job = {.p = call_of(l, first, rows, keys), .copies = 1};
-    /* Cores do some 8 operations in the time that memory takes for a byte. */
-    job.roof = job_intensity(&job) > 8 ? ROOF_FMA : ROOF_READ;
     job.p.threads = threads;
     if (attn_query(&job.p, &info) != ATTN_OK) {
         printf("%-24s refused: %s\n", name, info.text);
@@ -227,6 +227,8 @@ static void one(const layer *l, const char *name, int first, int rows, int keys,
         return;
     }
     job.instance = row.instance = info.instance;
+    /* Cores do some 8 operations in the time that memory takes for a byte, tensor cores over 100. */
+    job.roof = job_intensity(&job) > (info.instance->arch > ATTN_ARCH_SIMT ? 100 : 8) ? ROOF_FMA : ROOF_READ;
     report_busy("checking", &row);
     if (check_make(&check, &job.p))
         fail("no memory for the exact answer", "");
@@ -269,24 +271,40 @@ static void one(const layer *l, const char *name, int first, int rows, int keys,
     }
 }
 
-/* Which device computes. */
-static void say_device(int dtype, const attn_instance *instance)
+/* All rows of one type on one device.  0, and info->text says why not, if no instance there serves the type; what it
+ * said of another device is told, too. */
+static int type_on(const model *m, int dtype, int device, attn_info *info)
 {
-    size_t count, cuda = 0;
-    const attn_instance *const *list = attn_instances(&count);
-    for (size_t n = 0; n < count; n++)
-        cuda += list[n]->arch >= ATTN_ARCH_SIMT;
-    if (instance->arch >= ATTN_ARCH_SIMT)
-        printf("%s: using the GPU: %s\n", bench_dtype(dtype), instance->name);
-    else
-        printf("%s: %s; using the CPU: %s\n", bench_dtype(dtype),
-               cuda ? "no CUDA instance serves this call" : "no CUDA instance in this table", instance->name);
+    char prefill[40], chunk[40], decode[40], where[200] = "CPU", why[sizeof info->text];
+    const int cuda = device == ATTN_DEVICE_CUDA, cores = (int)sysconf(_SC_NPROCESSORS_ONLN);
+    memcpy(why, info->text, sizeof why);
+    layer l = layer_make(m, dtype, device);
+    attn_params p = call_of(&l, 0, l.rows, l.rows);
+    const int serves = attn_query(&p, info) == ATTN_OK;
+    if (serves) {
+        const int few = l.rows < 64 ? l.rows : 64;
+        if (cuda)
+            cuda_describe(where, sizeof where);
+        printf("%s: on the %s, by %s%s%s\n", bench_dtype(dtype), where, info->instance->name,
+               *why ? "; no GPU: " : "", why);
+        snprintf(prefill, sizeof prefill, "prefill %d", l.rows);
+        snprintf(chunk, sizeof chunk, "prefill %d on %d", few, l.cache);
+        snprintf(decode, sizeof decode, "decode 1 on %d, cold", l.cache);
+        for (int threads = cuda ? 0 : 1;; threads = cores) {
+            one(&l, prefill, 0, l.rows, l.rows, threads);
+            one(&l, chunk, l.rows - few, few, l.cache, threads);
+            one(&l, decode, l.rows - 1, 1, l.cache, threads);
+            if (cuda || threads >= cores)
+                break;
+        }
+    }
+    layer_free(&l);
+    return serves;
 }
 
 static void all_of(const model *m)
 {
     static const int dtypes[] = {ATTN_BF16, ATTN_F16, ATTN_F32};
-    const long cores = sysconf(_SC_NPROCESSORS_ONLN);
     printf("\n%s (%s): %d query heads, %d KV heads, head_dim %d", m->key, m->name, m->heads_q, m->heads_k, m->dim);
     if (m->dim_v != m->dim)
         printf("/%d", m->dim_v);
@@ -300,30 +318,11 @@ static void all_of(const model *m)
     printf("%s%s\n", m->sink_logits ? ", sink logits" : "", m->alibi ? ", ALiBi" : "");
     puts(has_real(m) ? "inputs: Q, K, V of a layer of SmolLM2-135M, 1024 tokens (data/); checked against its own output"
                      : "inputs: random, as no data of this model is here; checked against float64 on some rows");
+    report_head(stdout);
     int any = 0;
     for (int d = 0; d < 3; d++) {
-        attn_info info;
-        layer l = layer_make(m, dtypes[d]);
-        attn_params p = call_of(&l, 0, l.rows, l.rows);
-        attn_status status = attn_query(&p, &info);
-        if (status == ATTN_OK) {
-            char prefill[40], chunk[40], decode[40];
-            const int few = l.rows < 64 ? l.rows : 64;
-            say_device(dtypes[d], info.instance);
-            if (!any++)
-                report_head(stdout);
-            snprintf(prefill, sizeof prefill, "prefill %d", l.rows);
-            snprintf(chunk, sizeof chunk, "prefill %d on %d", few, l.cache);
-            snprintf(decode, sizeof decode, "decode 1 on %d, cold", l.cache);
-            for (int threads = 1;; threads = (int)cores) {
-                one(&l, prefill, 0, l.rows, l.rows, threads);
-                one(&l, chunk, l.rows - few, few, l.cache, threads);
-                one(&l, decode, l.rows - 1, 1, l.cache, threads);
-                if (threads >= cores)
-                    break;
-            }
-        }
-        layer_free(&l);
+        attn_info info = {.text = ""};
+        any |= type_on(m, dtypes[d], ATTN_DEVICE_CUDA, &info) || type_on(m, dtypes[d], ATTN_DEVICE_CPU, &info);
     }
     if (!any) {
         puts("refused: the archive has no instance for this shape");

@@ -152,7 +152,7 @@ double job_intensity(const bench_job *job)
     return bytes > 0 ? flops / bytes : 0;
 }
 
-static int by_value(const void *a, const void *b)
+int bench_by_value(const void *a, const void *b)
 {
     const double x = *(const double *)a, y = *(const double *)b;
     return (x > y) - (x < y);
@@ -187,6 +187,8 @@ attn_status job_run(const bench_job *job, char *text, size_t size)
 {
     attn_info info;
     void *workspace;
+    if (job->instance->device)
+        return cuda_run(job, text, size);
     attn_status status = prepare(job, &workspace, &info);
     if (status == ATTN_OK)
         status = attn_run(job->instance, &job->p, workspace, info.workspace, NULL);
@@ -203,7 +205,6 @@ attn_status job_measure(const bench_job *job, double seconds, bench_row *row)
     attn_info info;
     void *workspace;
     attn_params p = job->p;
-    attn_status status = prepare(job, &workspace, &info);
     row->instance = job->instance;
     row->roof = job->roof;
     row->threads = p.threads;
@@ -211,7 +212,11 @@ attn_status job_measure(const bench_job *job, double seconds, bench_row *row)
     row->calls = row->roof_samples = 0;
     row->roof_rate = 0;
     work_of(&p, &row->flops, &row->bytes);
+    row->others = -1;
+    if (job->instance->device)
+        return cuda_measure(job, seconds, row);
 
+    attn_status status = prepare(job, &workspace, &info);
     const double start = bench_now(), busy = others_busy();
     double sampled = 0;
     for (int n = -2; status == ATTN_OK && n < MOST; n++) { /* the first two are not counted */
@@ -237,7 +242,7 @@ attn_status job_measure(const bench_job *job, double seconds, bench_row *row)
     row->others = busy < 0 || busy_end < 0 ? -1 : (busy_end - busy) / (bench_now() - start);
     free(workspace);
     if (row->calls) {
-        qsort(times, (size_t)row->calls, sizeof *times, by_value);
+        qsort(times, (size_t)row->calls, sizeof *times, bench_by_value);
         row->best = times[0];
         row->seconds = times[row->calls / 2];
     }

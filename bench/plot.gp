@@ -16,8 +16,11 @@ unset key
 set lmargin 42
 set ytics nomirror
 set arrow from 100, graph 0 to 100, graph 1 nohead dashtype 2
-label(n) = sprintf("%s, %s, %s, %s thread%s", strcol(1), strcol(2), strcol(3), strcol(4), strcol(4) eq "1" ? "" : "s")
-rate(n) = sprintf("  %.0f%%   %.1f %s", 100 * column("share"), \
+# A GPU has no threads to tell, and no roof for products.
+threads(n) = n == 0 ? "" : sprintf(", %d thread%s", n, n == 1 ? "" : "s")
+label(n) = sprintf("%s, %s, %s%s", strcol(1), strcol(2), strcol(3), threads(int(column("threads"))))
+share(n) = n > 0 ? sprintf("  %.0f%%", 100 * n) : ""
+rate(n) = sprintf("%s   %.1f %s", share(column("share")), \
     strcol("unit") eq "GB/s" ? column("gbs") : column("gflops"), strcol("unit"))
 plot tsv using (50 * column("share")):0:(0):(100 * column("share")):($0 - 0.4):($0 + 0.4):ytic(label(0)) \
         with boxxyerror linecolor rgb "#4477aa", \

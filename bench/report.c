@@ -31,6 +31,8 @@ void report_machine(FILE *out)
     roof_pool(&bytes);
     fprintf(out, "%s, %ld cores; attn %s; compiler %s; %zu MiB to measure reads and to hold cold copies\n", cpu,
             sysconf(_SC_NPROCESSORS_ONLN), attn_version(), __VERSION__, bytes >> 20);
+    if (cuda_describe(line, sizeof line))
+        fprintf(out, "GPU: %s\n", line);
 }
 
 static const char *unit_of(const bench_row *row)
@@ -52,7 +54,9 @@ void report_busy(const char *what, const bench_row *row)
 
 void report_foot(FILE *out)
 {
-    fprintf(out, "share: rate / roof, both of this run.  *: others used over %d%% of a core meanwhile; run it again.\n",
+    fprintf(out,
+            "share: rate / roof, both of this run; -: no roof was measured.  *: others used over %d%% of a core meanwhile; "
+            "run it again.\n",
             (int)PERCENT_BUSY);
 }
 
@@ -64,9 +68,19 @@ void report_head(FILE *out)
 
 void report_row(FILE *out, const bench_row *r)
 {
-    fprintf(out, "%-24s %-5s %-10s %7d %9.3f %7.1f %-7s %7.1f %-7s %5.1f%%%c %.1e %s\n", r->shape,
-            bench_dtype(r->instance->dtype), bench_arch(r->instance), r->threads, r->seconds * 1e3, row_rate(r) / 1e9,
-            unit_of(r), r->roof_rate / 1e9, unit_of(r), 100 * row_share(r), busy(r) ? '*' : ' ', r->error, r->against);
+    char threads[16] = "-", roof[40] = "-      ", share[16] = "- ";
+    const int tera = r->instance->device && r->roof == ROOF_FMA;
+    const double scale = tera ? 1e12 : 1e9;
+    const char *unit = tera ? "TFLOP/s" : unit_of(r);
+    if (r->threads)
+        snprintf(threads, sizeof threads, "%d", r->threads);
+    if (r->roof_rate > 0) {
+        snprintf(roof, sizeof roof, "%.1f %-7s", r->roof_rate / scale, unit);
+        snprintf(share, sizeof share, "%.1f%%", 100 * row_share(r));
+    }
+    fprintf(out, "%-24s %-5s %-10s %7s %9.3f %7.1f %-7s %15s %6s%c %.1e %s\n", r->shape,
+            bench_dtype(r->instance->dtype), bench_arch(r->instance), threads, r->seconds * 1e3, row_rate(r) / scale,
+            unit, roof, share, busy(r) ? '*' : ' ', r->error, r->against);
     fflush(out);
 }
 
