@@ -69,6 +69,8 @@ static int64_t lay(int kind, const int64_t n[4], int64_t stride[4], int64_t *ski
         int dim = forms[kind].order[m];
         stride[dim] = place;
         place = place * n[dim] + forms[kind].gap;
+        if (kind == LAYOUT_PADDED8)
+            place = (place + 7) / 8 * 8;
     }
     if (forms[kind].same >= 0)
         stride[forms[kind].same] = 0;
@@ -152,13 +154,15 @@ static double content(int fill, uint64_t seed, const place *at)
     case FILL_NAN_K:
         return k && token == at->tokens * 3 / 4 && d == 0 ? NAN : random;
     case FILL_NAN_V:
-        return v && token == at->tokens / 2 && d == at->dims - 1 ? NAN : random;
+        return v && token == at->tokens / 2 && (d == at->dims - 1 || d == at->dims / 2) ? NAN : random;
     case FILL_NAN_KV:
         return !q && token >= at->tokens - 1 - at->tokens / 8 ? NAN : random;
     case FILL_INF_K:
         return k && token == at->tokens * 2 / 3 && d == 0 ? INFINITY : random;
     case FILL_INF_V:
-        return v && token == at->tokens * 2 / 3 && d == 0 ? (at->head % 2 ? -INFINITY : INFINITY) : random;
+        if (v && token == at->tokens * 2 / 3 && (d == 0 || d == at->dims - 1))
+            return at->head % 2 ? -INFINITY : INFINITY;
+        return random;
     default:
         return random;
     }

@@ -290,6 +290,11 @@ static void derive_dims(deriver *v)
             c.k_layout = c.v_layout = LAYOUT_BSHD;
             if (c.dim_v < c.dim)
                 add(v, &c);
+            if (shape == 1) {
+                c.v_in_k = 0;
+                c.q_layout = c.k_layout = c.v_layout = c.o_layout = LAYOUT_PADDED8;
+                add(v, &c);
+            }
         }
 }
 
@@ -534,6 +539,14 @@ static void derive_cuts(deriver *v)
                 c.batch = 2;
                 add(v, &c);
             }
+    /* Partial results have as many columns as V. */
+    for (int n = 0; n < 2 && any_dim(v->t); n++) {
+        test_case c = feature_shape(v, 1);
+        c.dim = n ? 24 : 40;
+        c.dim_v = n ? 40 : 24;
+        c.splits = 3;
+        add(v, &c);
+    }
     /* Every feature once with its keys cut, and every form of lengths. */
     for (int f = 0; f < ATTN_FEATURE_COUNT; f++)
         for (int n = 0; n < (f == ATTN_INDEX_VARLEN ? 8 : 2); n++) {

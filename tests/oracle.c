@@ -570,7 +570,7 @@ int oracle_judge(const attn_params *p, const oracle_answer *a, oracle_verdict *v
     /* Scores that are themselves in the thousands cannot be better than f32 has them: the bars grow with
      * the condition, 1 on any ordinary input.  Far below a bar the factor 2 would compare luck. */
     double cap = bar.frobenius * fmax(1, condition / 32);
-    double twice = !a->plain ? cap : fmax(2 * verdict->frobenius_plain, bar.frobenius / 16 * fmax(1, condition / 256));
+    double twice = !a->plain ? cap : fmax(2 * verdict->frobenius_plain, bar.frobenius / 8 * fmax(1, condition / 256));
     if (verdict->frobenius <= fmin(cap, twice) && verdict->max_abs <= bar.max_abs * fmax(1, condition / 32))
         return ok;
     if (!verdict->text[0])

@@ -214,6 +214,21 @@ same "gemma2_2b is gemma2_2b_l and gemma2_2b_g" both sorted
 "$gen" --list gptoss >want
 "$gen" --list shown.m4 >got
 same "what --show prints is a table" want got
+# Tensor cores: a plain row ahead, the exact head_dim if 8 divides it, else the range that covers it.
+sm80_rows() { sed -n "s/_q[0-9]*k[0-9]*//; s/\.cu sm80\$//p" got; }
+printf "%s\n" attn_forward_sm80_bf16_d128_g4_causal attn_forward_sm80_bf16_d128_g4_causal_varlen_paged >want
+"$gen" --list llama3_8b >got
+sm80_rows >rows
+same "rows of llama3_8b on tensor cores" want rows
+printf "config\t8\t8\t60\t60\t1\t-\t-\t-\t-\t-\tf16\tnone\tnowhere\n" >odd.tsv
+awk -v key=config -v general="$root/gen/tables/default.m4" -f "$root/gen/model.awk" odd.tsv >odd.m4
+"$gen" --list odd.m4 >got
+sm80_rows >rows
+echo attn_forward_sm80_f16_d16to64_g1_causal_varlen_paged >want
+same "rows of a head_dim of 60 on tensor cores" want rows
+"$gen" --list dsv3_dec >got
+sm80_rows >rows
+same "a head_dim of 576 has no row on tensor cores" /dev/null rows
 
 # ---- config.json: each file of configs/ is the model of that name -----------------------------------
 runs "config.c" "$CC" -std=c11 -Wall -Wextra -Werror -O1 -o config "$root/gen/config.c"
@@ -222,7 +237,8 @@ for f in "$root"/tests/configs/*.json; do
     ./config "$f" >rows 2>errors
     same "$key.json is read" /dev/null errors
     "$gen" --list "$key" >want 2>&1
-    awk -v key=config -f "$root/gen/model.awk" rows >got.m4 && "$gen" --list got.m4 >got 2>&1
+    awk -v key=config -v general="$root/gen/tables/default.m4" -f "$root/gen/model.awk" rows >got.m4 &&
+        "$gen" --list got.m4 >got 2>&1
     same "$key.json makes the rows of $key" want got
     # The numbers too, which no row holds: window, chunk, softcap.
     grep "^$key$(printf "\t")" "$root/gen/models.tsv" >lines || grep "^${key}_" "$root/gen/models.tsv" >lines

@@ -4,8 +4,8 @@
 #
 # Each is looked for in every CUDA instance of gen/tables/ci.m4 and of header_instances.cu that includes the changed file
 # (in test_primitives, if that does), at first in short, with the cases of --count 1, plain and with races looked for;
-# then with those of the default level and with the other tests that run emulated; at last with --count 1 under ASan;
-# until a case fails.  JOBS (2) of them go on at once.  KEEP=DIR leaves what the tests said there.
+# then with those of the default level, in the other tests that run emulated, under ASan, and in random calls; until a
+# case fails.  JOBS (2) of them go on at once.  KEEP=DIR leaves what the tests said there.
 . "$(dirname "$0")/check.sh"
 shift
 list=$root/tests/mutants.txt jobs=${JOBS:-2} every=8
@@ -82,7 +82,7 @@ if [ $failed -gt 0 ] || [ "$1" = places ]; then
     finish
     exit
 fi
-steps="plain:1 races:1 plain:2 rest:0 races:2 asan:1"
+steps="plain:1 races:1 plain:2 rest asan:1 races:2 random"
 case $1 in
 all)
     echo "0 nothing $steps" # without a bug nothing must be found
@@ -203,7 +203,7 @@ tried() {
 }
 
 # look TREE FILE LOG STEP...: in all programs with FILE (-: in all); says by which it is found.  A STEP is WAY:LEVEL, or
-# rest:0, which is all instances with the other tests of instances.
+# rest or random, which are all instances in the other tests that are not of one instance.
 look() {
     tree=$1 file=$2 log=$3
     shift 3
@@ -222,16 +222,18 @@ look() {
                 sleep 1
             done
             ;;
-        rest)
+        rest | random)
             [ "$subjects" != primitives ] || continue
             objects=
             for subject in $(grep -v primitives "$tmp/subjects"); do
                 object "$subject" plain "$tree" >"$log" 2>&1
                 objects="$objects $tree.bin/$subject.plain.o"
             done
-            for main in test_semantics test_refusals test_property; do
+            tests="test_semantics test_refusals" options=
+            [ "$way" = rest ] || tests=test_property options="--count 10"
+            for main in $tests; do
                 program "$tree.bin/${main}_emulated" $main plain $objects >"$log" 2>&1
-                tried "$tree.bin/${main}_emulated" "$log" 200 || return 0
+                tried "$tree.bin/${main}_emulated" "$log" 200 $options || return 0
             done
             continue
             ;;

@@ -68,6 +68,8 @@ function most(a, b) { return a > b ? a : b }
 / , nvcc , .* , ms *$/ {
     n = split($0, field, " *, *")
     phase = field[2]
+    if (phase !~ /driver/)
+        clock += field[n - 1]
     on = field[5]
     sub(/^(compute|sm)_/, "", on)
     if (phase ~ /^(cicc|ptxas|gcc \(preprocessing 1\))$/)
@@ -78,10 +80,12 @@ function most(a, b) { return a > b ? a : b }
         real[on]
 }
 
+/^cpu / { cpu = 60 * $2 + $3 + 60 * $4 + $5 }
+
 END {
     close_kernel()
     for (on in real)
-        printf "%.2f %s sm_%s\n", (shared + alone[on]) / 1000, name, on >"/dev/stderr"
+        printf "%.2f %s sm_%s\n", (shared + alone[on]) / clock * cpu, name, on >"/dev/stderr"
 }
 END
 
@@ -114,7 +118,7 @@ if [ ! -f "$objects/$(head -n 1 rows).ptxas" ]; then
         runs "compile table ci" ninja -C ci $(sed 's,.*,instantiations/&.o,' rows) && gate ci/instantiations/*.ptxas
 fi
 
-# Seconds of nvcc for one processor.  A shared machine may take twice as long.
+# Processor seconds of nvcc for one kind of GPU.  A processor that others use, too, may take twice as long.
 if [ -s times ]; then
     sort -n times >sorted
     median=$(awk '{ s[NR] = $1 } END { print s[int((NR + 1) / 2)] }' sorted)
