@@ -866,7 +866,15 @@ static void devices(void)
         p = on_h200();
         p.q.data = buffer.c + 16;
         CHECK(!strcmp(chosen(gpus, 4, &p), "sm90_d64"));
+        p.q.stride[0] = 4096, p.q.stride[1] = 512, p.q.stride[2] = -64, p.q.stride[3] = 1;
+        CHECK(!strcmp(chosen(gpus, 4, &p), "sm80_d64"));
+        p.q.stride[2] = (int64_t)1 << 39;
+        CHECK(!strcmp(chosen(gpus, 4, &p), "sm80_d64"));
+        p.q.stride[2] = 0;
+        CHECK(!strcmp(chosen(gpus, 4, &p), "sm90_d64"));
     }
+    CASE(on_h200, gpus, ATTN_OK, "", p.q.stride[0] = 4096, p.q.stride[1] = 512, p.q.stride[2] = -64,
+         p.q.stride[3] = 1)
     CASE(on_h200, mma_gpus, ATTN_OK, "", p.q.stride[0] = 3, p.q.stride[1] = 264, p.q.stride[2] = 64,
          p.q.stride[3] = 1, p.batch = 1) /* no second sequence: its stride is not used */
     CASE(on_h200, mma_gpus, ATTN_OK, "", p.o.data = buffer.c + 2, p.o.stride[0] = 9999, p.o.stride[1] = 271,

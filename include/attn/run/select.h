@@ -215,8 +215,15 @@ static inline int attn__head_dims_fit(const attn_instance *inst, const attn_para
            (!inst->head_dim_v || inst->head_dim_v == p->head_dim_v);
 }
 
-/* Do the rows of q, k and v begin at multiples of `align` bytes, dims side by side?  If not, t says which. */
-static inline int attn__rows_fit(int align, const attn_params *p, attn__text *t)
+/* Does it read boxes, which a tensor map describes?  That has no stride below 0, and none of 2^40 bytes. */
+static inline int attn__reads_boxes(const attn_instance *inst)
+{
+    return inst->arch == ATTN_ARCH_SM90;
+}
+
+/* Do the rows of q, k and v begin at multiples of `align` bytes, dims side by side?  If not, t says which.
+ * boxes: and are the strides those of a tensor map? */
+static inline int attn__rows_fit(int align, int boxes, const attn_params *p, attn__text *t)
 {
     const attn_tensor *const tensors[] = { &p->q, &p->k, &p->v };
     attn__view view[ATTN__VIEWS];
@@ -238,7 +245,8 @@ static inline int attn__rows_fit(int align, const attn_params *p, attn__text *t)
             /* A cache may have more pages than the call says. */
             const int many = view[n].extent[i] > 1 || (i == 0 && n != ATTN__Q && p->page_size);
             const int64_t s = x->stride[i];
-            if (i == 3 ? s != 1 : many && s % align * bytes % align) {
+            const int unmapped = boxes && (s < 0 || s >= ((int64_t)1 << 40) / bytes);
+            if (i == 3 ? s != 1 : many && (s % align * bytes % align || unmapped)) {
                 attn__put(t, "%s.stride[%d] %lld", view[n].name, i, (long long)s);
                 return 0;
             }
@@ -264,7 +272,7 @@ static inline int attn__fit(const attn_instance *inst, const attn_params *p, uin
         return ATTN__FIT_FEATURES;
     if (!attn__runs(inst, &none))
         return ATTN__FIT_ARCH;
-    return attn__rows_fit(inst->row_align, p, &none) ? ATTN__FITS : ATTN__FIT_ROWS;
+    return attn__rows_fit(inst->row_align, attn__reads_boxes(inst), p, &none) ? ATTN__FITS : ATTN__FIT_ROWS;
 }
 
 static inline int attn__bits(uint32_t x)
@@ -365,7 +373,7 @@ static inline int32_t attn__cuda_arch_for(const attn_instance *nearest, const at
     int32_t cc = nearest && nearest->device ? attn__device_of(nearest).cc : INT32_MAX;
     int dims = p->head_dim >= 16 && p->head_dim <= 256 && p->head_dim % 8 == 0 && p->head_dim_v >= 16 &&
                p->head_dim_v <= 256 && p->head_dim_v % 8 == 0;
-    for (int i = 0; i < 2 && dims && attn__rows_fit(16, p, &none); i++)
+    for (int i = 0; i < 2 && dims && attn__rows_fit(16, 0, p, &none); i++)
         if (cc >= attn__arch_of(mma[i].arch)->cc_least && p->k.dtype == p->q.dtype && mma[i].dtypes >> p->q.dtype & 1u)
             return mma[i].arch;
     return ATTN_ARCH_SIMT;
@@ -454,8 +462,9 @@ static inline attn_status attn__refuse(const attn_instance *const *list, size_t 
         attn__put(t, ": %s would serve this call, but ", nearest->name);
         attn__runs(nearest, t);
     } else if (fit == ATTN__FIT_ROWS) {
-        attn__rows_fit(nearest->row_align, p, t);
-        attn__put(t, ": %s needs rows at a multiple of %d bytes", nearest->name, (int)nearest->row_align);
+        attn__rows_fit(nearest->row_align, attn__reads_boxes(nearest), p, t);
+        attn__put(t, ": %s needs rows at a multiple of %d bytes%s", nearest->name, (int)nearest->row_align,
+                  attn__reads_boxes(nearest) ? ", and no stride below 0" : "");
     } else {
         attn__put_call(t, p, fit);
         attn__put(t, ": this list has ");
@@ -490,7 +499,7 @@ static inline void attn__put_list(attn__text *t, const attn_instance *const *lis
         if (fit == ATTN__FIT_FEATURES) {
             attn__put_features(t, needs & ~list[i]->features);
         } else if (fit == ATTN__FIT_ROWS) {
-            attn__rows_fit(list[i]->row_align, p, t);
+            attn__rows_fit(list[i]->row_align, attn__reads_boxes(list[i]), p, t);
         } else if (fit != ATTN__FITS) {
             attn__put_column(t, list[i], fit);
         }
