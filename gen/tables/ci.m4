@@ -3,7 +3,7 @@
 //
 //       KERNEL   ARCH  DTYPE    HEAD_DIM GQA  FLAGS          TILE_Q TILE_K TUNE
 attn_row(forward, sm90, f16,     128,     any, causal,        128,   128,   none)
-attn_row(forward, sm90, bf16,    64,      any, all,           128,   64,    spill=256)
+attn_row(forward, sm90, bf16,    64,      any, all,           128,   64,    none)
 attn_row(forward, sm80, bf16,    128,     3,   causal,        64,    32,    warps=2)
 attn_row(forward, sm80, bf16,    64,      any, all,           64,    64,    blocks=2)
 attn_row(forward, sm80, f16,     16..40,  any, all,           32,    32,    warps=2)

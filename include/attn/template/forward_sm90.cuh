@@ -29,6 +29,10 @@
  * 2^15 with f16).  That a row outgrows it is seen in its sum; then the warp does the tile again from the true maximum.
  * A row that has seen no key yet has an r below all scores, so its first key is such a case.
  *
+ * But r is then no score of the row, so its greatest weight, which otherwise is 1, is rounded, and the sum is not.
+ * Where that shows, because P is above 2^9 and little else counts, the rounding is summed, too, and O divided by the
+ * sum of what it was made of.
+ *
  * With two arrays for P (ATTN_TWO_P) its numbers are packed while the other one is multiplied.  With one they are
  * packed after the wait, S is overwritten by them, and growth is looked for before the exponentials.
  *
@@ -80,7 +84,8 @@
 #define ATTN_V_FULL (ATTN_K_EMPTY + ATTN_STAGES)
 #define ATTN_V_EMPTY (ATTN_V_FULL + ATTN_STAGES)
 #define ATTN_V_RAW (ATTN_V_EMPTY + ATTN_STAGES) /* a tile has landed that is yet to be changed */
-#define ATTN_JOB_FULL (ATTN_V_RAW + 1)
+#define ATTN_JOB_TAKEN (ATTN_V_RAW + 1) /* warp 0 has begun with a job: the next one may be planned */
+#define ATTN_JOB_FULL (ATTN_JOB_TAKEN + 1)
 #define ATTN_JOB_EMPTY (ATTN_JOB_FULL + ATTN_JOBS)
 #define ATTN_BARRIERS (ATTN_JOB_EMPTY + ATTN_JOBS)
 #define ATTN_JOBS_AT (ATTN_BARRIERS_AT + (8 * ATTN_BARRIERS + 15) / 16 * 16)
@@ -91,7 +96,6 @@ enum { ATTN_FN(_job_unit), ATTN_FN(_job_pause), ATTN_FN(_job_end) }; /* pause: n
 typedef struct ATTN_FN(_job) {
     int kind;
     int pass;   /* 0, or 1 to 3 for the parts of a V that is not finite */
-    int number; /* of the unit */
     int first, to; /* the first tile, and where the last one ends or later; at least one tile */
     int edge_lo[4], edge_hi[4]; /* of each warpgroup: tiles inside need no mask */
     unsigned char wrong[16];    /* by each warp that computes, in pass 0: its rows are not finite */
@@ -102,23 +106,47 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
 #define ATTN_ROW_ALIGN 16
 #define ATTN_DEVICE_FN ATTN_FN(_device)
 
-/* Registers of a thread: all that the block starts with, given from the first warpgroup to those that compute. */
-#define ATTN_LOAD_REGISTERS (ATTN_GROUPS == 1 ? 56 : ATTN_GROUPS == 3 ? 32 : 24)
-#define ATTN_REGISTERS (ATTN_GROUPS == 1 ? 256 : ATTN_GROUPS == 2 ? 240 : ATTN_GROUPS == 3 ? 160 : 120)
-#define ATTN_TWO_P (ATTN_HEAD_DIM_V <= 128 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
+/* What may change scores score by score: of one thing there may be code for each role of P, and for each row. */
+#if defined(ATTN_SCORE_MOD) || defined(ATTN_MASK)
+#define ATTN_CHANGES (1 + ATTN_SOFTCAP + ATTN_ALIBI + ATTN_BIAS + ATTN_BOOL_MASK)
+#else
+#define ATTN_CHANGES (ATTN_SOFTCAP + ATTN_ALIBI + ATTN_BIAS + ATTN_BOOL_MASK)
+#endif
 
+/* Registers of a thread: all that the block starts with, given from the first warpgroup to those that compute.  Jobs
+ * with more than a diagonal need more to be planned. */
+#define ATTN_WIDE_PLAN (ATTN_WINDOW || ATTN_CHUNK || ATTN_VARLEN)
+#define ATTN_LOAD_REGISTERS \
+    (ATTN_GROUPS == 1 ? 56 : ATTN_GROUPS == 2 ? (ATTN_WIDE_PLAN ? 40 : 24) : ATTN_GROUPS == 3 ? 32 : 24)
+#define ATTN_REGISTERS \
+    (ATTN_GROUPS == 1 ? 256 : ATTN_GROUPS == 2 ? (ATTN_WIDE_PLAN ? 232 : 240) : ATTN_GROUPS == 3 ? 160 : 120)
+#define ATTN_TWO_P \
+    (ATTN_HEAD_DIM_V <= 128 && ATTN_CHANGES <= 1 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
+#if ATTN_CHANGES
+#define ATTN_EACH_ROW ATTN_NO_UNROLL
+#else
+#define ATTN_EACH_ROW ATTN_UNROLL
+#endif
+/* Scores that are changed at a time: of several things, no more than there are registers for. */
+#define ATTN_PIECE (ATTN_CHANGES <= 1 ? ATTN_NS / 2 : ATTN_TILE_K % 32 ? 4 : 8)
+
+#define ATTN_FINE 512.0f      /* a thread's sum of P from which on the rounding of P is summed */
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
 #if ATTN_DTYPE == ATTN_BF16
 #define ATTN_PACK(low, high) attn__pack_bf16(low, high)
-#define ATTN_MOST 281474976710656.0f /* of a thread's sum of P: 2^48 */
-#define ATTN_ABOVE 48.0f             /* with one P: how far r is above the first maximum, in log2 */
+#define ATTN_LOW(pair) attn__low_bf16(pair)
+#define ATTN_HIGH(pair) attn__high_bf16(pair)
+#define ATTN_GROWTH 48.0f /* of a row beyond r, at most, in log2 */
+#define ATTN_ABOVE  9.0f  /* with one P: how far r is above the first maximum */
 #define ATTN_EXPONENTS 0x7f807f80u   /* of a pair of numbers: all set in what is not finite */
 #define ATTN_EXPONENT  0x00800080u   /* the lowest bit of each */
 #define ATTN_ONE       0x3f80u
 #else
 #define ATTN_PACK(low, high) attn__pack_f16(low, high)
-#define ATTN_MOST 32768.0f
-#define ATTN_ABOVE 0.0f
+#define ATTN_LOW(pair) attn__low_f16(pair)
+#define ATTN_HIGH(pair) attn__high_f16(pair)
+#define ATTN_GROWTH 14.0f
+#define ATTN_ABOVE  0.0f
 #define ATTN_EXPONENTS 0x7c007c00u
 #define ATTN_EXPONENT  0x04000400u
 #define ATTN_ONE       0x3c00u
@@ -147,7 +175,6 @@ ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, ATTN_FN(
         return 0;
     job->kind = ATTN_FN(_job_unit);
     job->pass = 0;
-    job->number = number;
     job->first = ATTN_FN(_next_tile)(u, -1);
     job->to = u->to;
     if (job->first >= u->to) { /* no key is seen: a tile that is hidden */
@@ -163,15 +190,27 @@ ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, ATTN_FN(
     return 1;
 }
 
-/* One thread. */
+/* A unit for this block, or one beyond the last. */
+ATTN_DEVICE int ATTN_FN(_take_unit)(const ATTN_FN(_args) *a)
+{
+    return a->counter ? (int)(gridDim.x + atomicAdd(a->counter, 1u)) : (int)a->units;
+}
+
+/* One thread.  A unit is taken when the one before it begins to be loaded, no earlier: a block that holds more than it
+ * needs leaves others without work at the end. */
 ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *smem, uint32_t barriers)
 {
     const int units = (int)a->units;
-    int next = (int)blockIdx.x, idle = 0;
+    int unit = (int)blockIdx.x, planned = 0, idle = 0;
     ATTN_NO_UNROLL
     for (unsigned count = 0;; ++count) {
         ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
         const uint32_t slot = count % ATTN_JOBS;
+        if (count > 0)
+            attn__mbarrier_wait(barriers + 8 * ATTN_JOB_TAKEN, (int)((count - 1) & 1));
+        if (planned)
+            unit = ATTN_FN(_take_unit)(a);
+        planned = 0;
         attn__mbarrier_wait(barriers + 8 * (ATTN_JOB_EMPTY + slot), (int)(count / ATTN_JOBS & 1) ^ 1);
         int again = 0; /* the pass that the job of this place needs now */
         if (count >= ATTN_JOBS && job->kind == ATTN_FN(_job_unit)) {
@@ -182,24 +221,21 @@ ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
             job->pass = again;
             for (int g = 0; g < ATTN_GROUPS && again >= 2; ++g)
                 job->edge_lo[g] = INT32_MAX; /* every tile passes where scores are changed */
-            idle = 0;
         } else {
-            int has = 0;
-            while (!has && next < units) {
-                const int number = next;
-                next = a->counter ? (int)(gridDim.x + atomicAdd(a->counter, 1u)) : units;
-                has = ATTN_FN(_plan_job)(a, number, job);
+            while (!planned && unit < units) {
+                planned = ATTN_FN(_plan_job)(a, unit, job);
+                if (!planned)
+                    unit = ATTN_FN(_take_unit)(a);
             }
-            /* The end must wait until all jobs have been seen to be right. */
-            idle = has ? 0 : idle + 1;
-            if (!has)
-                job->kind = idle <= ATTN_JOBS ? ATTN_FN(_job_pause) : ATTN_FN(_job_end);
             for (int n = 0; n < 16; ++n)
                 job->wrong[n] = 0;
         }
-        const int kind = job->kind;
+        /* The end must wait until all jobs have been seen to be right: once around. */
+        idle = again || planned ? 0 : idle + 1;
+        if (idle)
+            job->kind = idle < ATTN_JOBS ? ATTN_FN(_job_pause) : ATTN_FN(_job_end);
         attn__mbarrier_arrive(barriers + 8 * (ATTN_JOB_FULL + slot));
-        if (kind == ATTN_FN(_job_end))
+        if (idle == ATTN_JOBS)
             return;
     }
 }
@@ -305,6 +341,8 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
         const int slot = (int)(count % ATTN_JOBS);
         ATTN_FN(_wait)(base, ATTN_JOB_FULL + slot, (int)(count / ATTN_JOBS & 1));
         const int kind = job->kind;
+        if (attn__lane() == 0)
+            attn__mbarrier_arrive(ATTN_FN(_barrier)(base, ATTN_JOB_TAKEN));
         if (kind == ATTN_FN(_job_unit)) {
             if (ATTN_Q_STAGES > 1)
                 ATTN_FN(_load_q)(a, &w, u);
@@ -362,6 +400,7 @@ typedef struct ATTN_FN(_flow) {
     int keep;                      /* the next P V adds to O, rather than begins it */
     float unit;                    /* what makes a score in S one in log2 */
     float minus_r[2], l[2];
+    float rounding[2];             /* what is to be added to l for the sum of P as it is multiplied */
     float factor[2];               /* what O is to be multiplied with */
 } ATTN_FN(_flow);
 
@@ -467,16 +506,23 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
         return;
     const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
     const ATTN_FN(_unit) *const u = &job->unit;
-    const int column = ATTN_FN(_load_key)(f->k0, u->len_k) + attn__lane() % 4 * 2;
-    ATTN_UNROLL
+    const int first_column = ATTN_FN(_load_key)(f->k0, u->len_k) + attn__lane() % 4 * 2;
+    ATTN_EACH_ROW
     for (int r = 0; r < 2; ++r) {
+        const int column = attn__anew(first_column); /* or what both rows need of a key would be kept, for each key */
         const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, f->row + 8 * r);
+        const int own = ATTN_CHANGES ? 0 : r; /* half the code, if rows change places behind it */
         float x[ATTN_NS / 2];
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NS / 2; ++n)
-            x[n] = s[n / 2 * 4 + 2 * r + n % 2];
-        if (changed)
-            ATTN_FN(_score_row)(a, u, at.i, ATTN_FN(_head)(a, u, at), column, 2, 8, ATTN_NS / 2, x);
+            x[n] = s[n / 2 * 4 + 2 * own + n % 2];
+        if (changed) {
+            ATTN_UNROLL
+            for (int n = 0; n < ATTN_NS / 2; n += ATTN_PIECE) {
+                ATTN_FN(_score_row)(a, u, at.i, ATTN_FN(_head)(a, u, at), column + 4 * n, 2, 8, ATTN_PIECE, x + n);
+                attn__wgmma_pin(x + n, ATTN_PIECE);
+            }
+        }
         if (edge) {
             attn__keys keys = ATTN_FN(_keys_of)(u, at.i);
             if (ATTN_VARLEN) { /* what lies before k0 belongs to the tile before */
@@ -497,8 +543,11 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
             }
         }
         ATTN_UNROLL
-        for (int n = 0; n < ATTN_NS / 2; ++n)
-            s[n / 2 * 4 + 2 * r + n % 2] = x[n];
+        for (int n = 0; n < ATTN_NS / 2; ++n) {
+            float *const row = s + n / 2 * 4 + n % 2;
+            row[2 * own] = ATTN_CHANGES ? row[2] : x[n];
+            row[2] = ATTN_CHANGES || r ? x[n] : row[2];
+        }
     }
 }
 
@@ -532,21 +581,36 @@ ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_flow) *f, int first, const float *s)
         if (!first) {
             f->factor[r] = attn__exp2(-f->minus_r[r] - now);
             f->l[r] *= f->factor[r];
+            f->rounding[r] *= f->factor[r];
         }
         f->minus_r[r] = -now;
     }
 }
 
-/* P = 2^(S - r), packed; its sum is added to l.  1 if O is to be multiplied with `factor`. */
+/* Adds up how P differs from what its `sum` is of. */
+ATTN_DEVICE void ATTN_FN(_add_rounding)(ATTN_FN(_flow) *f, float sum0, float sum1, const uint32_t *p)
+{
+    float packed[2] = { 0.0f, 0.0f };
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NP; ++n)
+        packed[n % 2] += ATTN_LOW(p[n]) + ATTN_HIGH(p[n]);
+    f->rounding[0] += packed[0] - sum0;
+    f->rounding[1] += packed[1] - sum1;
+}
+
+/* What is to be done once O may be touched: multiply it with `factor`; with one P, call _add_rounding. */
+enum { ATTN_FN(_then_scale) = 1, ATTN_FN(_then_round) = 2 };
+
+/* P = 2^(S - r), packed; its sum is added to l. */
 ATTN_DEVICE int ATTN_FN(_weights)(ATTN_FN(_flow) *f, int first, const float *s, uint32_t *p)
 {
     float sum[4];
-    int lift = first, lifted = first;
+    int lift = first, then = first ? ATTN_FN(_then_scale) : 0;
     ATTN_NO_UNROLL
     for (int tries = 0; tries < 2; ++tries) { /* the second is right, or never will be: NaN */
         if (lift) {
             ATTN_FN(_lift)(f, first, s);
-            lifted = 1;
+            then = ATTN_FN(_then_scale);
         }
         sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
         ATTN_UNROLL
@@ -562,21 +626,26 @@ ATTN_DEVICE int ATTN_FN(_weights)(ATTN_FN(_flow) *f, int first, const float *s, 
         }
         sum[0] += sum[1];
         sum[2] += sum[3];
-        lift = attn__any(!(sum[0] < ATTN_MOST && sum[2] < ATTN_MOST));
-        if (!lift)
+        if (!attn__any(!(sum[0] < ATTN_FINE && sum[2] < ATTN_FINE)))
             break;
+        const float most = attn__exp2(ATTN_GROWTH);
+        lift = !tries && attn__any(!(sum[0] < most && sum[2] < most));
+        if (!lift) {
+            ATTN_FN(_add_rounding)(f, sum[0], sum[2], p);
+            break;
+        }
     }
     f->l[0] += sum[0];
     f->l[1] += sum[2];
-    return lifted;
+    return then;
 }
 
 /* The same with one P, in place, not packed.  Growth shows before the exponentials. */
-ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, int first, float *s)
+ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, int first, float *s, float *tile_sum)
 {
     const float none = -ATTN_NO_SCORE;
     float sum[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, minus[2];
-    int blank[2], over = 0, lifted = first;
+    int blank[2], over = 0, then = first ? ATTN_FN(_then_scale) : 0;
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r) {
         /* A row that has seen no key: its scores as they are, for S is lost. */
@@ -597,18 +666,22 @@ ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, int first, float *
         ATTN_UNROLL
         for (int n = 1; n < ATTN_NS; ++n)
             top = attn__max(top, s[n]);
-        over = !(top < 14.0f);
+        over = !(top < 9.0f);
     }
     if (attn__any(over || blank[0] || blank[1])) {
         float top[2];
         ATTN_FN(_greatest)(s, top);
+        const float most = ATTN_GROWTH - ATTN_ABOVE;
+        const int lift = attn__any(blank[0] || blank[1] || !(top[0] < most && top[1] < most));
+        then = lift ? ATTN_FN(_then_scale) : ATTN_FN(_then_round);
         ATTN_UNROLL
-        for (int r = 0; r < 2; ++r) {
+        for (int r = 0; r < 2 && lift; ++r) {
             const float found = top[r] - minus[r] + ATTN_ABOVE, before = -f->minus_r[r];
             const float now = blank[r] ? (top[r] > ATTN_NO_SCORE ? found : ATTN_NO_SCORE) : attn__max(found, before);
             if (!first) {
                 f->factor[r] = blank[r] ? 1.0f : attn__exp2(before - now);
                 f->l[r] *= f->factor[r];
+                f->rounding[r] *= f->factor[r];
             }
             f->minus_r[r] = -now;
             const float by = -now - minus[r];
@@ -616,17 +689,18 @@ ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, int first, float *
             for (int n = 0; n < ATTN_NS / 2; ++n)
                 s[n / 2 * 4 + 2 * r + n % 2] += by;
         }
-        lifted = 1;
     }
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NS; ++n) {
         s[n] = attn__exp2(s[n]);
         sum[n % 4] += s[n];
     }
-    f->l[0] += sum[0] + sum[1];
-    f->l[1] += sum[2] + sum[3];
+    tile_sum[0] = sum[0] + sum[1];
+    tile_sum[1] = sum[2] + sum[3];
+    f->l[0] += tile_sum[0];
+    f->l[1] += tile_sum[1];
     attn__wgmma_after(f->l[0] + f->l[1]);
-    return lifted;
+    return then;
 }
 
 ATTN_DEVICE void ATTN_FN(_pack)(const float *s, uint32_t *p)
@@ -654,9 +728,11 @@ ATTN_DEVICE void ATTN_FN(_close)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, con
         const int row = f->row + 8 * r, store = row < u->rows && attn__lane() % 4 == 0 && job->pass < 2;
         const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, row);
         const int h = ATTN_FN(_head)(a, u, at);
-        float l = f->l[r];
+        float l = f->l[r], even = l + f->rounding[r];
         l += attn__shuffle_xor(l, 1);
         l += attn__shuffle_xor(l, 2);
+        even += attn__shuffle_xor(even, 1);
+        even += attn__shuffle_xor(even, 2);
         if (a->parts > 1) {
             const int64_t to = (int64_t)u->part * a->part_rows + ATTN_FN(_part_row)(a, u, row);
             f->factor[r] = 1.0f;
@@ -672,7 +748,9 @@ ATTN_DEVICE void ATTN_FN(_close)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, con
             if (job->pass >= 2)
                 f->factor[r] = 1.0f;
         }
-        f->l[r] = 0.0f;
+        if (even != l)
+            f->factor[r] *= l / even;
+        f->l[r] = f->rounding[r] = 0.0f;
     }
 }
 
@@ -886,7 +964,8 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
                                uint32_t *p, uint32_t *p_next)
 {
     const int first = f->k0 >= f->to;
-    int scale;
+    float sum[2];
+    int then;
     if (first && !ATTN_FN(_next_job)(f, smem))
         return ATTN_FN(_step_none);
     const int next = ATTN_FN(_next_of)(f, smem);
@@ -905,14 +984,16 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
     attn__wgmma_pin(s, ATTN_NS);
     ATTN_FN(_leave_k)(f, next >= f->to);
     ATTN_FN(_change)(a, f, smem, s);
-    scale = ATTN_TWO_P ? ATTN_FN(_weights)(f, first, s, p_next) : ATTN_FN(_weights_in_place)(f, first, s);
+    then = ATTN_TWO_P ? ATTN_FN(_weights)(f, first, s, p_next) : ATTN_FN(_weights_in_place)(f, first, s, sum);
     ATTN_WGMMA_WAIT(0);
     attn__wgmma_pin(o, ATTN_NO);
     attn__wgmma_pin_a(p, ATTN_NP);
     attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_V_EMPTY + f->v_stage), threadIdx.x % 128 == 0);
     if (!ATTN_TWO_P)
         ATTN_FN(_pack)(s, p_next);
-    if (scale)
+    if (!ATTN_TWO_P && then == ATTN_FN(_then_round))
+        ATTN_FN(_add_rounding)(f, sum[0], sum[1], p_next);
+    if (then == ATTN_FN(_then_scale))
         ATTN_FN(_scale)(f, o);
     ATTN_FN(_advance)(f, first, next);
     return first ? ATTN_FN(_step_unit) : ATTN_FN(_step_tile);
@@ -955,7 +1036,8 @@ ATTN_DEVICE void ATTN_FN(_begin)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, uns
     if (ATTN_TWO_P) {
         (void)ATTN_FN(_weights)(f, 1, s, p);
     } else {
-        (void)ATTN_FN(_weights_in_place)(f, 1, s);
+        float sum[2];
+        (void)ATTN_FN(_weights_in_place)(f, 1, s, sum);
         ATTN_FN(_pack)(s, p);
     }
     ATTN_FN(_advance)(f, 1, next);
@@ -993,7 +1075,7 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
     f.kind = f.k0 = f.to = f.edge_lo = f.edge_hi = 0;
     f.k_stage = f.k_parity = f.v_stage = f.v_parity = f.keep = 0;
     f.unit = ATTN_FN(_has_score)(a) ? 1.0f : a->scale_log2;
-    f.minus_r[0] = f.minus_r[1] = f.l[0] = f.l[1] = f.factor[0] = f.factor[1] = 0.0f;
+    f.minus_r[0] = f.minus_r[1] = f.l[0] = f.l[1] = f.rounding[0] = f.rounding[1] = f.factor[0] = f.factor[1] = 0.0f;
     if (ATTN_GROUPS > 1 && group == ATTN_GROUPS - 1)
         attn__barrier_arrive(1, 256);
     (void)ATTN_FN(_next_job)(&f, smem);
@@ -1102,6 +1184,11 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned *counter, void *s
     ATTN_FN(_device)(&device);
     const int64_t blocks = device.sms < ATTN_GRID_MOST ? device.sms : ATTN_GRID_MOST;
     const unsigned grid = (unsigned)(a->units < blocks ? a->units : blocks);
+    a->by_section = attn__divisor_make((uint32_t)a->section * (uint32_t)a->blocks * (uint32_t)a->parts);
+    a->by_turns = attn__divisor_make((uint32_t)a->section);
+    a->by_blocks = attn__divisor_make((uint32_t)a->blocks);
+    a->by_heads = attn__divisor_make((uint32_t)a->heads);
+    a->by_ratio = attn__divisor_make((uint32_t)a->ratio);
     if (a->units > grid) {
         a->counter = counter;
         e = cudaMemsetAsync(counter, 0, sizeof *counter, (cudaStream_t)stream);
@@ -1139,16 +1226,24 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned *counter, void *s
 #undef ATTN_V_FULL
 #undef ATTN_V_EMPTY
 #undef ATTN_V_RAW
+#undef ATTN_JOB_TAKEN
 #undef ATTN_JOB_FULL
 #undef ATTN_JOB_EMPTY
 #undef ATTN_BARRIERS
 #undef ATTN_JOBS_AT
+#undef ATTN_CHANGES
+#undef ATTN_EACH_ROW
+#undef ATTN_PIECE
+#undef ATTN_WIDE_PLAN
 #undef ATTN_LOAD_REGISTERS
 #undef ATTN_REGISTERS
 #undef ATTN_TWO_P
 #undef ATTN_NO_SCORE
 #undef ATTN_PACK
-#undef ATTN_MOST
+#undef ATTN_LOW
+#undef ATTN_HIGH
+#undef ATTN_GROWTH
+#undef ATTN_FINE
 #undef ATTN_ABOVE
 #undef ATTN_EXPONENTS
 #undef ATTN_EXPONENT

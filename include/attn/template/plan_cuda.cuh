@@ -13,6 +13,7 @@
 #include <math.h>
 #include <string.h>
 #include <attn/device/cuda.cuh>
+#include <attn/device/divide.h>
 #include <attn/device/mask.h>
 #include <attn/device/math.cuh>
 
@@ -76,6 +77,7 @@ typedef struct ATTN_FN(_args) {
     attn__tma_map map_q, map_k, map_v, map_o;
     unsigned *counter; /* of units that blocks have asked for; NULL: there is one for each block */
     int32_t box_o;     /* map_o is made */
+    attn__divisor by_section, by_turns, by_blocks, by_heads, by_ratio; /* units of a section, its heads; the others */
 #endif
     attn_params p;
     int32_t heads;     /* that have units: of k, or with ATTN_PACK_GQA 0 of q */

@@ -59,7 +59,13 @@ ATTN_DEVICE int ATTN_FN(_group)(const ATTN_FN(_args) *a)
 /* KV head of a unit. */
 ATTN_DEVICE int ATTN_FN(_kv_head)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u)
 {
-    return ATTN_PACK_GQA ? u->g : (int)((unsigned)u->g / (unsigned)(ATTN_GQA ? ATTN_GQA : a->ratio));
+#if ATTN_PACK_GQA
+    (void)a;
+    return u->g;
+#else
+    const unsigned h = (unsigned)u->g;
+    return (int)(ATTN_GQA ? h / (ATTN_GQA ? ATTN_GQA : 1) : attn__divide(h, a->by_ratio));
+#endif
 }
 ATTN_DEVICE int ATTN_FN(_dim)(const ATTN_FN(_args) *a)
 {
@@ -152,18 +158,21 @@ ATTN_DEVICE int ATTN_FN(_unit_make)(const ATTN_FN(_args) *a, int64_t number, ATT
      * see most keys. */
     const unsigned n = (unsigned)a->blocks;
     int block;
-    if (ATTN_PERSISTENT) { /* the same of a section's heads together: they come fastest then */
-        const unsigned each = n * (unsigned)a->parts, all = (unsigned)a->section * each;
-        const unsigned section = (unsigned)number / all, rest = (unsigned)number % all;
-        const unsigned before = section * (unsigned)a->section, left = (unsigned)a->units / each - before;
-        const unsigned heads = left < (unsigned)a->section ? left : (unsigned)a->section;
-        const unsigned head = before + rest % heads, turn = rest / heads;
-        block = (int)(n - 1 - turn % n);
-        u->part = a->parts > 1 ? (int)(turn / n) : 0;
-        u->chunk = 0;
-        u->g = (int)(head % (unsigned)a->heads);
-        u->b = (int)(head / (unsigned)a->heads);
-    } else if (a->units <= INT32_MAX) { /* 64-bit division takes a hundred instructions */
+#if ATTN_PERSISTENT
+    /* The same of a section's heads together: they come fastest then.  The last section may have fewer. */
+    const unsigned section = attn__divide((unsigned)number, a->by_section), before = section * (unsigned)a->section;
+    const unsigned rest = (unsigned)number - section * a->by_section.by;
+    const unsigned others = (unsigned)(a->p.batch * a->heads) - before;
+    const unsigned heads = others < (unsigned)a->section ? others : (unsigned)a->section;
+    const unsigned turn = others < (unsigned)a->section ? rest / others : attn__divide(rest, a->by_turns);
+    const unsigned head = before + rest - turn * heads, part = attn__divide(turn, a->by_blocks);
+    block = (int)(n - 1 - (turn - part * n));
+    u->part = (int)part;
+    u->chunk = 0;
+    u->b = (int)attn__divide(head, a->by_heads);
+    u->g = (int)head - u->b * a->heads;
+#else
+    if (a->units <= INT32_MAX) { /* 64-bit division takes a hundred instructions */
         unsigned rest = (unsigned)number;
         block = (int)(n - 1 - rest % n), rest /= n;
         u->part = a->parts > 1 ? (int)(rest % (unsigned)a->parts) : 0, rest /= (unsigned)a->parts;
@@ -177,6 +186,7 @@ ATTN_DEVICE int ATTN_FN(_unit_make)(const ATTN_FN(_args) *a, int64_t number, ATT
         u->g = (int)(number % a->heads);
         u->b = (int)(number / a->heads);
     }
+#endif
     ATTN_FN(_sequence)(a, u);
     const int64_t left = (int64_t)u->len_q * ATTN_FN(_group)(a) - (int64_t)block * ATTN_TILE_Q;
     u->row0 = block * ATTN_TILE_Q;
