@@ -61,7 +61,7 @@ ATTN_GLOBAL(prim_math, prim_args, 128, 1)
     out[8] = attn__low_bf16(attn__pack_bf16(x, y));
     out[9] = attn__high_bf16(attn__pack_bf16(x, y));
     out[10] = attn__tanh_f32(x);
-    out[11] = 0.0f;
+    out[11] = attn__reciprocal(x);
 }
 
 /* in: a float of each thread; p[0]: the mask and the source.  out: 6 floats of each. */

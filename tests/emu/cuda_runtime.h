@@ -115,9 +115,10 @@ extern const emu_op emu_syncwarp;
 #define __ldg(p)              (*(p))
 #define __nanosleep(n)        emu_spin("__nanosleep", EMU_HERE)
 
-/* int and unsigned, 32 and 64 bits.  Others run after it, as if they asked for it in a loop. */
+/* int and unsigned, 32 and 64 bits; atomicCAS 64.  Others run after it, as if they asked for it in a loop. */
 #define atomicAdd(p, v)  (emu_spin("atomicAdd", EMU_HERE), __atomic_fetch_add((p), (v), __ATOMIC_RELAXED))
 #define atomicExch(p, v) (emu_spin("atomicExch", EMU_HERE), __atomic_exchange_n((p), (v), __ATOMIC_RELAXED))
+#define atomicCAS(p, seen, v) (emu_spin("atomicCAS", EMU_HERE), emu_swap_if((p), (seen), (v)))
 
 /* ---- the runtime -------------------------------------------------------------------------------- */
 

@@ -154,6 +154,14 @@ uint64_t emu_random(void)
     return random_state * 0x2545f4914f6cdd1dull >> 11;
 }
 
+unsigned long long emu_swap_if(unsigned long long *p, unsigned long long seen, unsigned long long value)
+{
+    const unsigned long long was = *p;
+    if (was == seen)
+        *p = value;
+    return was;
+}
+
 static int one_in(unsigned n)
 {
     return emu_random() % n == 0;

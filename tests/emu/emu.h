@@ -180,6 +180,9 @@ void emu_need(int cc, const char *what, const char *site);
 
 uint64_t emu_random(void);
 
+/* Writes `value` if *p is `seen`; answers what was there. */
+unsigned long long emu_swap_if(unsigned long long *p, unsigned long long seen, unsigned long long value);
+
 /* ---- shared memory ------------------------------------------------------------------------------ */
 
 /* Addresses of 32 bits: 1024 + offset in this block's own memory; with (rank + 1) << 24 added, that of the block of

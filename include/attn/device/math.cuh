@@ -23,6 +23,14 @@ ATTN_DEVICE float attn__log2(float x)
     return y;
 }
 
+/* 1 / x, relative error 2^-23; of subnormal x infinity, of x above 2^126 0. */
+ATTN_DEVICE float attn__reciprocal(float x)
+{
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+}
+
 /* tanh x, absolute error 2^-21: 1 - 2 / (1 + e^2x).  tanh.approx errs by 2^-11, which a softcap of 50 makes 0.02. */
 ATTN_DEVICE float attn__tanh(float x)
 {

@@ -10,10 +10,10 @@ ATTN_DEVICE float ATTN_FN(_finish)(const ATTN_FN(_args) *a, int h, float m, floa
         const float z = p->sink_logits[h] * ATTN_LOG2E, top = attn__max(m, z), zero = top == ATTN_NEG_INF ? 0.0f : top;
         const float own = attn__exp2(m - zero), total = l * own + attn__exp2(z - zero);
         *lse = zero + attn__log2(total);
-        return total == 0.0f ? 0.0f : own / total;
+        return total == 0.0f ? 0.0f : own * attn__reciprocal(total);
     }
     *lse = l == 0.0f ? ATTN_NEG_INF : m + attn__log2(l);
-    return l == 0.0f ? 0.0f : 1.0f / l;
+    return l == 0.0f ? 0.0f : attn__reciprocal(l);
 }
 
 /* Stores the lse (log2) of position i and head h. */

@@ -24,14 +24,12 @@
  * rescaled, and stored, and the next P V begins a new one.  So neither the tensor cores nor the copies see the end of
  * a unit.
  *
- * Nothing but the exponentials stands between S and the next product.  r is the maximum of a unit's first tile, and
- * stays: any r gives the same result as long as nothing overflows, and P, l and O have room above it (2^48 with bf16,
- * 2^15 with f16).  That a row outgrows it is seen in its sum; then the warp does the tile again from the true maximum.
- * A row that has seen no key yet has an r below all scores, so its first key is such a case.
- *
- * But r is then no score of the row, so its greatest weight, which otherwise is 1, is rounded, and the sum is not.
- * Where that shows, because P is above 2^9 and little else counts, the rounding is summed, too, and O divided by the
- * sum of what it was made of.
+ * Nothing but the exponentials stands between S and the next product.  r is the maximum of a unit's first keys, and
+ * stays: any r gives the same result as long as nothing overflows, and P, l and O have room above it.  That a row
+ * outgrows it is seen in its sum; then the warp does the tile again from the true maximum, by which O is multiplied.
+ * Overflow would come at 2^15 with f16, later with bf16; but where a weight of 2^9 is far above all others, its
+ * rounding would show in O, as that of 1, which is none, does not.  So r is lifted from 2^9 on, which costs less than
+ * to sum up what is rounded.  A row that has seen no key yet has an r below all scores, so its first key lifts it.
  *
  * With two arrays for P (ATTN_TWO_P) its numbers are packed while the other one is multiplied.  With one they are
  * packed after the wait, S is overwritten by them, and growth is looked for before the exponentials.
@@ -61,7 +59,10 @@
 #define ATTN_NS (ATTN_TILE_K / 2)                  /* registers of S */
 #define ATTN_NO (ATTN_HEAD_DIM_V / 2)              /* of O */
 #define ATTN_NP (ATTN_TILE_K / 4)                  /* of P */
-#define ATTN_JOBS 4
+#define ATTN_JOBS  4
+#ifndef ATTN_AHEAD
+#define ATTN_AHEAD 1 /* units that a block has taken before it begins to load them, at most */
+#endif
 
 /* Shared memory; what it may be used for beyond one Q and the stages, as far as there is room. */
 #define ATTN_Q_BYTES (ATTN_TILE_Q * 128 * ATTN_K_PANELS)
@@ -85,7 +86,7 @@
 #define ATTN_V_EMPTY (ATTN_V_FULL + ATTN_STAGES)
 #define ATTN_V_RAW (ATTN_V_EMPTY + ATTN_STAGES) /* a tile has landed that is yet to be changed */
 #define ATTN_JOB_TAKEN (ATTN_V_RAW + 1) /* warp 0 has begun with a job: the next one may be planned */
-#define ATTN_JOB_FULL (ATTN_JOB_TAKEN + 1)
+#define ATTN_JOB_FULL (ATTN_JOB_TAKEN + ATTN_AHEAD)
 #define ATTN_JOB_EMPTY (ATTN_JOB_FULL + ATTN_JOBS)
 #define ATTN_BARRIERS (ATTN_JOB_EMPTY + ATTN_JOBS)
 #define ATTN_JOBS_AT (ATTN_BARRIERS_AT + (8 * ATTN_BARRIERS + 15) / 16 * 16)
@@ -98,6 +99,8 @@ typedef struct ATTN_FN(_job) {
     int pass;   /* 0, or 1 to 3 for the parts of a V that is not finite */
     int first, to; /* the first tile, and where the last one ends or later; at least one tile */
     int edge_lo[4], edge_hi[4]; /* of each warpgroup: tiles inside need no mask */
+    int from_key, to_key;       /* row r sees keys from_key + r .. to_key + r - 1 of those that there are, without chunks */
+    float *lse;                 /* of row 0; NULL: not wanted */
     unsigned char wrong[16];    /* by each warp that computes, in pass 0: its rows are not finite */
     ATTN_FN(_unit) unit;
 } ATTN_FN(_job);
@@ -115,13 +118,13 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
 
 /* Registers of a thread: all that the block starts with, given from the first warpgroup to those that compute.  Jobs
  * with more than a diagonal need more to be planned. */
-#define ATTN_WIDE_PLAN (ATTN_WINDOW || ATTN_CHUNK || ATTN_VARLEN)
+#define ATTN_WIDE_PLAN (ATTN_WINDOW || ATTN_CHUNK)
 #define ATTN_LOAD_REGISTERS \
     (ATTN_GROUPS == 1 ? 56 : ATTN_GROUPS == 2 ? (ATTN_WIDE_PLAN ? 40 : 24) : ATTN_GROUPS == 3 ? 32 : 24)
 #define ATTN_REGISTERS \
     (ATTN_GROUPS == 1 ? 256 : ATTN_GROUPS == 2 ? (ATTN_WIDE_PLAN ? 232 : 240) : ATTN_GROUPS == 3 ? 160 : 120)
 #define ATTN_TWO_P \
-    (ATTN_HEAD_DIM_V <= 128 && ATTN_CHANGES <= 1 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
+    (ATTN_HEAD_DIM_V <= 192 && ATTN_CHANGES <= 1 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
 #if ATTN_CHANGES
 #define ATTN_EACH_ROW ATTN_NO_UNROLL
 #else
@@ -130,13 +133,15 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
 /* Scores that are changed at a time: of several things, no more than there are registers for. */
 #define ATTN_PIECE (ATTN_CHANGES <= 1 ? ATTN_NS / 2 : ATTN_TILE_K % 32 ? 4 : 8)
 
-#define ATTN_FINE 512.0f      /* a thread's sum of P from which on the rounding of P is summed */
+/* Keys of a unit's first tile whose maximum is r to begin with: enough of them, unless they may be hidden. */
+#define ATTN_ROUGH_KEYS (ATTN_WINDOW || ATTN_CHUNK || ATTN_VARLEN || ATTN_CHANGES ? ATTN_TILE_K : 32)
+#define ATTN_MOST_KEYS (INT32_MAX - 65536) /* of a sequence: numbers of tiles and rows are added to numbers of keys */
+#define ATTN_GROWTH 512.0f     /* a sum of P from which on r is lifted */
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
 #if ATTN_DTYPE == ATTN_BF16
 #define ATTN_PACK(low, high) attn__pack_bf16(low, high)
 #define ATTN_LOW(pair) attn__low_bf16(pair)
 #define ATTN_HIGH(pair) attn__high_bf16(pair)
-#define ATTN_GROWTH 48.0f /* of a row beyond r, at most, in log2 */
 #define ATTN_ABOVE  9.0f  /* with one P: how far r is above the first maximum */
 #define ATTN_EXPONENTS 0x7f807f80u   /* of a pair of numbers: all set in what is not finite */
 #define ATTN_EXPONENT  0x00800080u   /* the lowest bit of each */
@@ -145,7 +150,6 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
 #define ATTN_PACK(low, high) attn__pack_f16(low, high)
 #define ATTN_LOW(pair) attn__low_f16(pair)
 #define ATTN_HIGH(pair) attn__high_f16(pair)
-#define ATTN_GROWTH 14.0f
 #define ATTN_ABOVE  0.0f
 #define ATTN_EXPONENTS 0x7c007c00u
 #define ATTN_EXPONENT  0x04000400u
@@ -167,6 +171,13 @@ ATTN_DEVICE ATTN_FN(_job) *ATTN_FN(_job_at)(unsigned char *smem, unsigned count)
 
 /* ---- warp 1: jobs ---------------------------------------------------------------------------------- */
 
+/* The same, or as far from 0 as a number to which rows are added may be. */
+ATTN_DEVICE int ATTN_FN(_near)(int64_t j)
+{
+    const int64_t far = ATTN_MOST_KEYS;
+    return (int)(j < -far ? -far : j > far ? far : j);
+}
+
 /* Plans unit `number`; 0 if it has no row. */
 ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, ATTN_FN(_job) *job)
 {
@@ -184,21 +195,33 @@ ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, ATTN_FN(
     ATTN_NO_UNROLL
     for (int g = 0; g < ATTN_GROUPS; ++g) {
         const attn__span span = ATTN_FN(_span)(a, u, 64 * g, 64 * g + 63);
-        job->edge_lo[g] = span.full_lo;
+        job->edge_lo[g] = ATTN_CHANGES || a->p.scale >= 0.0f ? span.full_lo : INT32_MAX;
         job->edge_hi[g] = span.full_hi;
     }
+    int64_t to = u->row0 + u->mask.below + 1, from = 0;
+    if (ATTN_WINDOW) {
+        const int64_t at = u->row0 + u->mask.shift, end = at + u->mask.right + 1;
+        from = at - u->mask.left;
+        to = end < to ? end : to;
+    }
+    job->from_key = ATTN_FN(_near)(from);
+    job->to_key = ATTN_FN(_near)(to);
+    job->lse = a->parts > 1 ? NULL : a->p.lse;
+    if (job->lse)
+        job->lse += u->b * a->p.lse_stride[0] + u->g * a->p.lse_stride[1] + u->base_q + u->row0;
     return 1;
 }
 
-/* A unit for this block, or one beyond the last. */
+/* A unit for this block, or one beyond the last: each block asks until it gets such a one, so there are as many tickets
+ * as units. */
 ATTN_DEVICE int ATTN_FN(_take_unit)(const ATTN_FN(_args) *a)
 {
-    return a->counter ? (int)(gridDim.x + atomicAdd(a->counter, 1u)) : (int)a->units;
+    return a->tickets ? (int)(gridDim.x + attn__ticket(a->tickets, a->ticket_key, (unsigned)a->units)) : (int)a->units;
 }
 
-/* One thread.  A unit is taken when the one before it begins to be loaded, no earlier: a block that holds more than it
- * needs leaves others without work at the end. */
-ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *smem, uint32_t barriers)
+/* One thread; begun: the block's first unit is planned.  A unit is taken when the one before it begins to be loaded,
+ * no earlier: a block that holds more than it needs leaves others without work at the end. */
+ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *smem, uint32_t barriers, int begun)
 {
     const int units = (int)a->units;
     int unit = (int)blockIdx.x, planned = 0, idle = 0;
@@ -206,8 +229,9 @@ ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
     for (unsigned count = 0;; ++count) {
         ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
         const uint32_t slot = count % ATTN_JOBS;
-        if (count > 0)
-            attn__mbarrier_wait(barriers + 8 * ATTN_JOB_TAKEN, (int)((count - 1) & 1));
+        if (count >= ATTN_AHEAD)
+            attn__mbarrier_wait(barriers + 8 * (ATTN_JOB_TAKEN + count % ATTN_AHEAD),
+                                (int)((count / ATTN_AHEAD - 1) & 1));
         if (planned)
             unit = ATTN_FN(_take_unit)(a);
         planned = 0;
@@ -219,9 +243,11 @@ ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
         }
         if (again) {
             job->pass = again;
-            for (int g = 0; g < ATTN_GROUPS && again >= 2; ++g)
+            job->lse = NULL;
+            for (int g = 0; g < ATTN_GROUPS && ATTN_CHANGES && again >= 2; ++g)
                 job->edge_lo[g] = INT32_MAX; /* every tile passes where scores are changed */
         } else {
+            planned = count == 0 && begun;
             while (!planned && unit < units) {
                 planned = ATTN_FN(_plan_job)(a, unit, job);
                 if (!planned)
@@ -308,9 +334,11 @@ ATTN_DEVICE void ATTN_FN(_load_v)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, un
     }
 }
 
-/* Q of the unit. */
-ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, const ATTN_FN(_unit) *u)
+/* Q of the unit; in a pass with equal scores from beyond the tensor, where all is 0. */
+ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, const ATTN_FN(_job) *job)
 {
+    const ATTN_FN(_unit) *const u = &job->unit;
+    const int row = job->pass < 2 ? (int)u->base_q + u->row0 : INT32_MAX - ATTN_TILE_Q;
     const int stage = (int)(w->q_count % ATTN_Q_STAGES);
     const uint32_t full = ATTN_FN(_barrier)(w->base, ATTN_Q_FULL + stage);
     ATTN_FN(_wait)(w->base, ATTN_Q_EMPTY + stage, (int)(w->q_count / ATTN_Q_STAGES & 1) ^ 1);
@@ -320,8 +348,7 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, co
         ATTN_UNROLL
         for (int n = 0; n < ATTN_K_PANELS; ++n)
             attn__tma_load_4d(w->base + (uint32_t)(stage * ATTN_Q_BYTES + n * ATTN_TILE_Q * 128), &a->map_q, full,
-                              64 * n, (int)u->base_q + u->row0, u->g, ATTN_VARLEN && a->p.cu_seqlens_q ? 0 : u->b,
-                              ATTN_L2_FIRST);
+                              64 * n, row, u->g, ATTN_VARLEN && a->p.cu_seqlens_q ? 0 : u->b, ATTN_L2_FIRST);
     }
 }
 
@@ -342,10 +369,10 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
         ATTN_FN(_wait)(base, ATTN_JOB_FULL + slot, (int)(count / ATTN_JOBS & 1));
         const int kind = job->kind;
         if (attn__lane() == 0)
-            attn__mbarrier_arrive(ATTN_FN(_barrier)(base, ATTN_JOB_TAKEN));
+            attn__mbarrier_arrive(ATTN_FN(_barrier)(base, ATTN_JOB_TAKEN + (int)(count % ATTN_AHEAD)));
         if (kind == ATTN_FN(_job_unit)) {
             if (ATTN_Q_STAGES > 1)
-                ATTN_FN(_load_q)(a, &w, u);
+                ATTN_FN(_load_q)(a, &w, job);
             const int head = ATTN_FN(_kv_head)(a, u), to = job->to;
             const int batch = ATTN_VARLEN && a->p.cu_seqlens_k ? 0 : u->b;
             ATTN_NO_UNROLL
@@ -367,7 +394,7 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
                 }
                 ATTN_FN(_load_v)(a, &w, smem);
                 if (ATTN_Q_STAGES == 1 && first) /* the last of what waits for the unit before */
-                    ATTN_FN(_load_q)(a, &w, u);
+                    ATTN_FN(_load_q)(a, &w, job);
                 w.v_pass = job->pass;
                 w.v_key = key;
                 w.v_head = head;
@@ -391,7 +418,8 @@ typedef struct ATTN_FN(_flow) {
     uint32_t base;                 /* shared address of Q */
     uint32_t q_low, k_low, v_low;  /* low words of the descriptors of the operands, of stage 0 */
     int group;                     /* number of the warpgroup */
-    int row;                       /* this thread's first row of the unit; the other one is 8 further */
+    int first;                     /* first row of the warp in the unit */
+    int row;                       /* this thread's first one; the other one is 8 further */
     unsigned count;                /* number of the current job */
     int kind;                      /* and what it is */
     unsigned q_count;              /* number of its Q, among those of units */
@@ -400,8 +428,8 @@ typedef struct ATTN_FN(_flow) {
     int keep;                      /* the next P V adds to O, rather than begins it */
     float unit;                    /* what makes a score in S one in log2 */
     float minus_r[2], l[2];
-    float rounding[2];             /* what is to be added to l for the sum of P as it is multiplied */
     float factor[2];               /* what O is to be multiplied with */
+    float lse[2];                  /* of the unit whose O is stored next */
 } ATTN_FN(_flow);
 
 /* The high word is a constant, and the steps fit into the low one, so that an address is one addition. */
@@ -498,12 +526,71 @@ ATTN_DEVICE attn__keys ATTN_FN(_keys_of)(const ATTN_FN(_unit) *u, int i)
     return attn__mask_row(&m, i);
 }
 
+/* Of this thread's numbers of a row (columns 0, 1, 8, 9, 16 ... of the tile) those in columns below `end`, as the lowest
+ * bits; from number `from` on. */
+ATTN_DEVICE uint32_t ATTN_FN(_below)(int end, int from)
+{
+    const int count = (end <= 0 ? 0 : end / 8 * 2 + (end % 8 < 2 ? end % 8 : 2)) - from;
+    return count <= 0 ? 0 : count < 32 ? (1u << count) - 1 : 0xffffffffu;
+}
+
+/* Hides all of row r but [begin, end).  As bits, for those become predicates by seven at a time. */
+ATTN_DEVICE void ATTN_FN(_keep_columns)(int begin, int end, int r, float *s)
+{
+    ATTN_UNROLL
+    for (int from = 0; from < ATTN_NS / 2; from += 32) {
+        uint32_t bits = ATTN_FN(_below)(end, from);
+        if (ATTN_VARLEN || ATTN_WINDOW)
+            bits &= ~ATTN_FN(_below)(begin, from);
+        ATTN_UNROLL
+        for (int n = from; n < ATTN_NS / 2 && n < from + 32; ++n)
+            if (!(bits & 1u << (n - from)))
+                s[n / 2 * 4 + 2 * r + n % 2] = ATTN_NEG_INF;
+    }
+}
+
+/* Makes of S what its softmax is to see: hides keys, turns the sign with a scale below 0.  Of an instance that changes
+ * scores in no other way. */
+ATTN_DEVICE void ATTN_FN(_hide)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, float *s)
+{
+    const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
+    const ATTN_FN(_unit) *const u = &job->unit;
+    const int column = ATTN_FN(_load_key)(f->k0, u->len_k) + attn__lane() % 4 * 2;
+    if (a->p.scale < 0.0f) {
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NS; ++n)
+            s[n] = -s[n];
+    }
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r) {
+        if (ATTN_CHUNK || ATTN_SINK_TOKENS) {
+            attn__keys keys = ATTN_FN(_keys_of)(u, ATTN_FN(_place_of)(a, u, f->row + 8 * r).i);
+            keys.lo = keys.lo > f->k0 || !ATTN_VARLEN ? keys.lo : f->k0;
+            keys.sink_lo = keys.sink_lo > f->k0 || !ATTN_VARLEN ? keys.sink_lo : f->k0;
+            ATTN_UNROLL
+            for (int n = 0; n < ATTN_NS / 2; ++n)
+                if (!ATTN_FN(_sees)(&keys, column + n / 2 * 8 + n % 2))
+                    s[n / 2 * 4 + 2 * r + n % 2] = ATTN_NEG_INF;
+            continue;
+        }
+        const int row = f->row + 8 * r, first = ATTN_WINDOW ? job->from_key + row : 0, end = job->to_key + row;
+        /* What lies before k0 belongs to the tile before. */
+        ATTN_FN(_keep_columns)((ATTN_VARLEN && first < f->k0 ? f->k0 : first) - column,
+                               (end < u->len_k ? end : u->len_k) - column, r, s);
+    }
+}
+
 /* What changes the scores of the tile at hand: softcap, biases, masks. */
 ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, float *s)
 {
-    const int changed = ATTN_FN(_has_score)(a), edge = f->k0 < f->edge_lo || f->k0 + ATTN_TILE_K > f->edge_hi;
+    const int changed = ATTN_CHANGES && ATTN_FN(_has_score)(a);
+    const int edge = f->k0 < f->edge_lo || f->k0 + ATTN_TILE_K > f->edge_hi;
     if (!changed && !edge)
         return;
+    if (!ATTN_CHANGES) {
+        ATTN_FN(_hide)(a, f, smem, s);
+        return;
+    }
     const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
     const ATTN_FN(_unit) *const u = &job->unit;
     const int first_column = ATTN_FN(_load_key)(f->k0, u->len_k) + attn__lane() % 4 * 2;
@@ -551,12 +638,14 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
     }
 }
 
-/* The greatest of each of the two rows. */
-ATTN_DEVICE void ATTN_FN(_greatest)(const float *s, float *top)
+/* The greatest of each of the two rows; roughly: of their first keys alone. */
+ATTN_DEVICE void ATTN_FN(_greatest)(int roughly, const float *s, float *top)
 {
     float m[4] = { s[0], s[2], s[4], s[6] };
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NS / 8; ++n) {
+        if (n == ATTN_ROUGH_KEYS / 16 && roughly)
+            break;
         ATTN_UNROLL
         for (int c = 0; c < 4; ++c)
             m[c] = attn__max(attn__max(m[c], s[8 * n + 2 * c]), s[8 * n + 2 * c + 1]);
@@ -569,48 +658,33 @@ ATTN_DEVICE void ATTN_FN(_greatest)(const float *s, float *top)
     }
 }
 
-/* Sets r to the true maximum of each row: of this tile if it is the first, else of what has been seen so far, and then
+/* Sets r to the maximum of each row: of this tile if it is the first, else of what has been seen so far, and then
  * `factor` is what O is to be multiplied with. */
-ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_flow) *f, int first, const float *s)
+ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_flow) *f, int first, int roughly, const float *s)
 {
     float top[2];
-    ATTN_FN(_greatest)(s, top);
+    ATTN_FN(_greatest)(roughly, s, top);
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r) {
         const float now = attn__max(top[r] * f->unit, first ? ATTN_NO_SCORE : -f->minus_r[r]);
         if (!first) {
             f->factor[r] = attn__exp2(-f->minus_r[r] - now);
             f->l[r] *= f->factor[r];
-            f->rounding[r] *= f->factor[r];
         }
         f->minus_r[r] = -now;
     }
 }
 
-/* Adds up how P differs from what its `sum` is of. */
-ATTN_DEVICE void ATTN_FN(_add_rounding)(ATTN_FN(_flow) *f, float sum0, float sum1, const uint32_t *p)
-{
-    float packed[2] = { 0.0f, 0.0f };
-    ATTN_UNROLL
-    for (int n = 0; n < ATTN_NP; ++n)
-        packed[n % 2] += ATTN_LOW(p[n]) + ATTN_HIGH(p[n]);
-    f->rounding[0] += packed[0] - sum0;
-    f->rounding[1] += packed[1] - sum1;
-}
-
-/* What is to be done once O may be touched: multiply it with `factor`; with one P, call _add_rounding. */
-enum { ATTN_FN(_then_scale) = 1, ATTN_FN(_then_round) = 2 };
-
-/* P = 2^(S - r), packed; its sum is added to l. */
+/* P = 2^(S - r), packed; its sum is added to l.  1: O is to be multiplied with `factor` once it may be touched. */
 ATTN_DEVICE int ATTN_FN(_weights)(ATTN_FN(_flow) *f, int first, const float *s, uint32_t *p)
 {
     float sum[4];
-    int lift = first, then = first ? ATTN_FN(_then_scale) : 0;
+    int lift = first, scale = first;
     ATTN_NO_UNROLL
     for (int tries = 0; tries < 2; ++tries) { /* the second is right, or never will be: NaN */
         if (lift) {
-            ATTN_FN(_lift)(f, first, s);
-            then = ATTN_FN(_then_scale);
+            ATTN_FN(_lift)(f, first, first && !tries, s);
+            scale = 1;
         }
         sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
         ATTN_UNROLL
@@ -626,26 +700,21 @@ ATTN_DEVICE int ATTN_FN(_weights)(ATTN_FN(_flow) *f, int first, const float *s, 
         }
         sum[0] += sum[1];
         sum[2] += sum[3];
-        if (!attn__any(!(sum[0] < ATTN_FINE && sum[2] < ATTN_FINE)))
+        lift = attn__any(!(sum[0] < ATTN_GROWTH && sum[2] < ATTN_GROWTH));
+        if (!lift)
             break;
-        const float most = attn__exp2(ATTN_GROWTH);
-        lift = !tries && attn__any(!(sum[0] < most && sum[2] < most));
-        if (!lift) {
-            ATTN_FN(_add_rounding)(f, sum[0], sum[2], p);
-            break;
-        }
     }
     f->l[0] += sum[0];
     f->l[1] += sum[2];
-    return then;
+    return scale;
 }
 
 /* The same with one P, in place, not packed.  Growth shows before the exponentials. */
-ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, int first, float *s, float *tile_sum)
+ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, int first, float *s)
 {
     const float none = -ATTN_NO_SCORE;
     float sum[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, minus[2];
-    int blank[2], over = 0, then = first ? ATTN_FN(_then_scale) : 0;
+    int blank[2], lift = 0;
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r) {
         /* A row that has seen no key: its scores as they are, for S is lost. */
@@ -660,28 +729,25 @@ ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, int first, float *
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NS; ++n)
             signs &= __float_as_uint(s[n]);
-        over = (int)signs >= 0;
+        lift = (int)signs >= 0;
     } else {
         float top = s[0];
         ATTN_UNROLL
         for (int n = 1; n < ATTN_NS; ++n)
             top = attn__max(top, s[n]);
-        over = !(top < 9.0f);
+        lift = !(top < 9.0f);
     }
-    if (attn__any(over || blank[0] || blank[1])) {
+    lift = attn__any(lift || blank[0] || blank[1]);
+    if (lift) {
         float top[2];
-        ATTN_FN(_greatest)(s, top);
-        const float most = ATTN_GROWTH - ATTN_ABOVE;
-        const int lift = attn__any(blank[0] || blank[1] || !(top[0] < most && top[1] < most));
-        then = lift ? ATTN_FN(_then_scale) : ATTN_FN(_then_round);
+        ATTN_FN(_greatest)(0, s, top);
         ATTN_UNROLL
-        for (int r = 0; r < 2 && lift; ++r) {
+        for (int r = 0; r < 2; ++r) {
             const float found = top[r] - minus[r] + ATTN_ABOVE, before = -f->minus_r[r];
             const float now = blank[r] ? (top[r] > ATTN_NO_SCORE ? found : ATTN_NO_SCORE) : attn__max(found, before);
             if (!first) {
                 f->factor[r] = blank[r] ? 1.0f : attn__exp2(before - now);
                 f->l[r] *= f->factor[r];
-                f->rounding[r] *= f->factor[r];
             }
             f->minus_r[r] = -now;
             const float by = -now - minus[r];
@@ -695,12 +761,10 @@ ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, int first, float *
         s[n] = attn__exp2(s[n]);
         sum[n % 4] += s[n];
     }
-    tile_sum[0] = sum[0] + sum[1];
-    tile_sum[1] = sum[2] + sum[3];
-    f->l[0] += tile_sum[0];
-    f->l[1] += tile_sum[1];
+    f->l[0] += sum[0] + sum[1];
+    f->l[1] += sum[2] + sum[3];
     attn__wgmma_after(f->l[0] + f->l[1]);
-    return then;
+    return lift;
 }
 
 ATTN_DEVICE void ATTN_FN(_pack)(const float *s, uint32_t *p)
@@ -719,39 +783,33 @@ ATTN_DEVICE void ATTN_FN(_scale)(const ATTN_FN(_flow) *f, float *o)
 
 /* ---- the end of a unit ----------------------------------------------------------------------------- */
 
-/* The sums of job's rows are complete: l becomes `factor`, and is stored as lse or as a partial result. */
+/* The sums of job's rows are complete: l becomes `factor` and `lse`, or is stored as a partial result.  This is on the
+ * way to the next product, so both rows go side by side, and lse is stored later. */
 ATTN_DEVICE void ATTN_FN(_close)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, const ATTN_FN(_job) *job)
 {
     const ATTN_FN(_unit) *const u = &job->unit;
     ATTN_UNROLL
-    for (int r = 0; r < 2; ++r) {
-        const int row = f->row + 8 * r, store = row < u->rows && attn__lane() % 4 == 0 && job->pass < 2;
-        const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, row);
-        const int h = ATTN_FN(_head)(a, u, at);
-        float l = f->l[r], even = l + f->rounding[r];
-        l += attn__shuffle_xor(l, 1);
-        l += attn__shuffle_xor(l, 2);
-        even += attn__shuffle_xor(even, 1);
-        even += attn__shuffle_xor(even, 2);
-        if (a->parts > 1) {
+    for (int by = 1; by < 4; by *= 2) {
+        ATTN_UNROLL
+        for (int r = 0; r < 2; ++r)
+            f->l[r] += attn__shuffle_xor(f->l[r], by);
+    }
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r)
+        f->factor[r] = ATTN_FN(_finish)(a, u->g, -f->minus_r[r], f->l[r], &f->lse[r]);
+    if (a->parts > 1) {
+        ATTN_UNROLL
+        for (int r = 0; r < 2; ++r) {
+            const int row = f->row + 8 * r;
             const int64_t to = (int64_t)u->part * a->part_rows + ATTN_FN(_part_row)(a, u, row);
             f->factor[r] = 1.0f;
-            if (store) {
-                a->part_m[to] = l == 0.0f ? ATTN_NEG_INF : -f->minus_r[r];
-                a->part_l[to] = l;
+            if (row < u->rows && attn__lane() % 4 == 0 && job->pass < 2) {
+                a->part_m[to] = f->l[r] == 0.0f ? ATTN_NEG_INF : -f->minus_r[r];
+                a->part_l[to] = f->l[r];
             }
-        } else {
-            float lse;
-            f->factor[r] = ATTN_FN(_finish)(a, h, -f->minus_r[r], l, &lse);
-            if (store)
-                ATTN_FN(_put_lse)(a, u, at.i, h, lse);
-            if (job->pass >= 2)
-                f->factor[r] = 1.0f;
         }
-        if (even != l)
-            f->factor[r] *= l / even;
-        f->l[r] = f->rounding[r] = 0.0f;
     }
+    f->l[0] = f->l[1] = 0.0f;
 }
 
 /* Whether something in the rows of this warp, whose O is scaled, is not finite that might be with another V. */
@@ -830,7 +888,7 @@ ATTN_DEVICE void ATTN_FN(_store_wide)(const ATTN_FN(_args) *a, const ATTN_FN(_fl
 ATTN_DEVICE void ATTN_FN(_store_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u,
                                      const float *o)
 {
-    const int lane = attn__lane(), first = f->row - lane / 4, row = lane % 16;
+    const int lane = attn__lane(), first = f->first, row = lane % 16;
     const uint32_t own = f->base + (uint32_t)(ATTN_O_AT + first * 128);
     if (lane == 0)
         ATTN_BULK_WAIT_READ(0); /* the rows before are on their way */
@@ -903,7 +961,7 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *
 {
     ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
     const ATTN_FN(_unit) *const u = &job->unit;
-    const int first = f->row - attn__lane() / 4; /* of the warp */
+    const int first = f->first;
     if (job->pass) {
         ATTN_FN(_store_any)(a, f, job, o);
     } else if (ATTN_FN(_is_wrong)(f, u, o)) {
@@ -918,6 +976,11 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *
     } else {
         ATTN_FN(_store_wide)(a, f, u, o);
     }
+    float *const lse = job->lse; /* after O: the fence before a box waits for all that was stored */
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r)
+        if (lse && f->row + 8 * r < u->rows && attn__lane() % 4 == 0)
+            lse[f->row + 8 * r] = a->p.flags & ATTN_LSE_BASE2 ? f->lse[r] : f->lse[r] * ATTN_LN2;
     ATTN_FN(_leave_job)(f, count);
 }
 
@@ -947,7 +1010,7 @@ ATTN_DEVICE void ATTN_FN(_advance)(ATTN_FN(_flow) *f, int first, int next)
 /* The tile after the one at hand. */
 ATTN_DEVICE int ATTN_FN(_next_of)(const ATTN_FN(_flow) *f, unsigned char *smem)
 {
-    if (!ATTN_WINDOW && !ATTN_CHUNK)
+    if (!ATTN_SINK_TOKENS) /* what is seen is one interval */
         return f->k0 + ATTN_TILE_K;
     return ATTN_FN(_next_tile)(&ATTN_FN(_job_at)(smem, f->count)->unit, f->k0);
 }
@@ -964,8 +1027,7 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
                                uint32_t *p, uint32_t *p_next)
 {
     const int first = f->k0 >= f->to;
-    float sum[2];
-    int then;
+    int scale;
     if (first && !ATTN_FN(_next_job)(f, smem))
         return ATTN_FN(_step_none);
     const int next = ATTN_FN(_next_of)(f, smem);
@@ -984,16 +1046,14 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
     attn__wgmma_pin(s, ATTN_NS);
     ATTN_FN(_leave_k)(f, next >= f->to);
     ATTN_FN(_change)(a, f, smem, s);
-    then = ATTN_TWO_P ? ATTN_FN(_weights)(f, first, s, p_next) : ATTN_FN(_weights_in_place)(f, first, s, sum);
+    scale = ATTN_TWO_P ? ATTN_FN(_weights)(f, first, s, p_next) : ATTN_FN(_weights_in_place)(f, first, s);
     ATTN_WGMMA_WAIT(0);
     attn__wgmma_pin(o, ATTN_NO);
     attn__wgmma_pin_a(p, ATTN_NP);
     attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_V_EMPTY + f->v_stage), threadIdx.x % 128 == 0);
     if (!ATTN_TWO_P)
         ATTN_FN(_pack)(s, p_next);
-    if (!ATTN_TWO_P && then == ATTN_FN(_then_round))
-        ATTN_FN(_add_rounding)(f, sum[0], sum[1], p_next);
-    if (then == ATTN_FN(_then_scale))
+    if (scale)
         ATTN_FN(_scale)(f, o);
     ATTN_FN(_advance)(f, first, next);
     return first ? ATTN_FN(_step_unit) : ATTN_FN(_step_tile);
@@ -1036,8 +1096,7 @@ ATTN_DEVICE void ATTN_FN(_begin)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, uns
     if (ATTN_TWO_P) {
         (void)ATTN_FN(_weights)(f, 1, s, p);
     } else {
-        float sum[2];
-        (void)ATTN_FN(_weights_in_place)(f, 1, s, sum);
+        (void)ATTN_FN(_weights_in_place)(f, 1, s);
         ATTN_FN(_pack)(s, p);
     }
     ATTN_FN(_advance)(f, 1, next);
@@ -1057,8 +1116,9 @@ ATTN_DEVICE void ATTN_FN(_end)(const ATTN_FN(_flow) *f, float *o, uint32_t *p)
 }
 
 /* A warpgroup. */
-ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem, uint32_t base, int group)
+ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem, uint32_t base, int warp)
 {
+    const int group = warp / 4 - 1;
     ATTN_FN(_flow) f;
     float s[ATTN_NS], o[ATTN_NO];
     uint32_t p[ATTN_NP];
@@ -1070,12 +1130,14 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
     f.k_low = (uint32_t)attn__wgmma_desc(base + ATTN_K_AT, 16, 0, 0);
     f.v_low = (uint32_t)attn__wgmma_desc(base + ATTN_V_AT, ATTN_TILE_K * 128, 0, 0);
     f.group = group;
-    f.row = 64 * group + (int)threadIdx.x % 128 / 32 * 16 + attn__lane() / 4;
+    f.first = 16 * (warp - 4);
+    f.row = f.first + attn__lane() / 4;
     f.count = f.q_count = 0u - 1;
     f.kind = f.k0 = f.to = f.edge_lo = f.edge_hi = 0;
     f.k_stage = f.k_parity = f.v_stage = f.v_parity = f.keep = 0;
-    f.unit = ATTN_FN(_has_score)(a) ? 1.0f : a->scale_log2;
-    f.minus_r[0] = f.minus_r[1] = f.l[0] = f.l[1] = f.rounding[0] = f.rounding[1] = f.factor[0] = f.factor[1] = 0.0f;
+    f.unit = ATTN_CHANGES && ATTN_FN(_has_score)(a) ? 1.0f : fabsf(a->scale_log2);
+    f.minus_r[0] = f.minus_r[1] = f.l[0] = f.l[1] = f.factor[0] = f.factor[1] = 0.0f;
+    f.lse[0] = f.lse[1] = 0.0f;
     if (ATTN_GROUPS > 1 && group == ATTN_GROUPS - 1)
         attn__barrier_arrive(1, 256);
     (void)ATTN_FN(_next_job)(&f, smem);
@@ -1130,18 +1192,28 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, 1)
     const uint32_t base = attn__shared_address(smem);
     /* The shuffle tells the compiler that it is the same in a warp. */
     const int warp = attn__shuffle_int((int)threadIdx.x / 32, 0);
+    int begun = 0;
     if (threadIdx.x == 0)
         ATTN_FN(_make_barriers)(base);
+    if (threadIdx.x == 32) /* meanwhile */
+        begun = ATTN_FN(_plan_job)(&a, (int)blockIdx.x, ATTN_FN(_job_at)(smem, 0));
+    if (threadIdx.x == 64) {
+        attn__tma_prefetch_map(&a.map_q);
+        attn__tma_prefetch_map(&a.map_k);
+        attn__tma_prefetch_map(&a.map_v);
+        if (ATTN_KEEP_O && a.box_o)
+            attn__tma_prefetch_map(&a.map_o);
+    }
     __syncthreads();
     if (warp < 4) {
         ATTN_REGISTERS_GIVE(ATTN_LOAD_REGISTERS);
         if (warp == 0)
             ATTN_FN(_load_jobs)(&a, smem, base);
         if (threadIdx.x == 32)
-            ATTN_FN(_plan_jobs)(&a, smem, ATTN_FN(_barrier)(base, 0));
+            ATTN_FN(_plan_jobs)(&a, smem, ATTN_FN(_barrier)(base, 0), begun);
     } else {
         ATTN_REGISTERS_TAKE(ATTN_REGISTERS);
-        ATTN_FN(_compute)(&a, smem, base, warp / 4 - 1);
+        ATTN_FN(_compute)(&a, smem, base, warp);
     }
 #endif
 }
@@ -1161,14 +1233,14 @@ static cudaError_t ATTN_FN(_map)(attn__tma_map *map, const attn_tensor *t, int d
 }
 
 /* Starts the kernel.  Relies on seq_k > 0. */
-static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned *counter, void *stream)
+static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *tickets, void *stream)
 {
     const attn_params *p = &a->p;
     const int packed_q = p->cu_seqlens_q != NULL, packed_k = p->cu_seqlens_k != NULL;
     const int64_t rows_q = packed_q ? p->total_q : p->seq_q, keys = (int64_t)p->batch * p->seq_k;
     const int64_t rows_k = !packed_k ? p->seq_k : keys < INT32_MAX ? keys : INT32_MAX; /* or fewer: see the top */
     attn_device device;
-    if (a->units > INT32_MAX - 65536) /* numbers of units have 32 bits */
+    if (a->units > INT32_MAX - 65536 || p->seq_k > ATTN_MOST_KEYS) /* numbers of units have 32 bits */
         return cudaErrorInvalidValue;
     cudaError_t e =
         ATTN_FN(_map)(&a->map_q, &p->q, p->head_dim, rows_q, p->heads_q, packed_q ? 1 : p->batch, ATTN_TILE_Q);
@@ -1190,10 +1262,8 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned *counter, void *s
     a->by_heads = attn__divisor_make((uint32_t)a->heads);
     a->by_ratio = attn__divisor_make((uint32_t)a->ratio);
     if (a->units > grid) {
-        a->counter = counter;
-        e = cudaMemsetAsync(counter, 0, sizeof *counter, (cudaStream_t)stream);
-        if (e != cudaSuccess)
-            return e;
+        a->tickets = tickets;
+        a->ticket_key = attn__ticket_key();
     }
     return ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
 }
@@ -1208,6 +1278,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned *counter, void *s
 #undef ATTN_NO
 #undef ATTN_NP
 #undef ATTN_JOBS
+#undef ATTN_AHEAD
 #undef ATTN_Q_BYTES
 #undef ATTN_K_BYTES
 #undef ATTN_V_BYTES
@@ -1239,11 +1310,12 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned *counter, void *s
 #undef ATTN_REGISTERS
 #undef ATTN_TWO_P
 #undef ATTN_NO_SCORE
+#undef ATTN_MOST_KEYS
 #undef ATTN_PACK
 #undef ATTN_LOW
 #undef ATTN_HIGH
 #undef ATTN_GROWTH
-#undef ATTN_FINE
+#undef ATTN_ROUGH_KEYS
 #undef ATTN_ABOVE
 #undef ATTN_EXPONENTS
 #undef ATTN_EXPONENT

@@ -60,9 +60,9 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
     workspace_bytes -= ATTN_FINDING_BYTES;
 #endif
 #if ATTN_PERSISTENT
-    unsigned *const counter = (unsigned *)workspace;
-    workspace = (char *)workspace + ATTN_COUNTER_BYTES;
-    workspace_bytes -= ATTN_COUNTER_BYTES;
+    unsigned long long *const tickets = (unsigned long long *)workspace;
+    workspace = (char *)workspace + ATTN_TICKET_BYTES;
+    workspace_bytes -= ATTN_TICKET_BYTES;
 #endif
     ATTN_FN(_plan)(p, 0, &a);
     if (ATTN_FN(_part_floats)(&a, &m_at, &l_at) * sizeof(float) > workspace_bytes) {
@@ -79,7 +79,7 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
 #if ATTN_PERSISTENT
     cudaError_t e = cudaSuccess;
     if (p->seq_k)
-        e = ATTN_FN(_start)(&a, counter, stream);
+        e = ATTN_FN(_start)(&a, tickets, stream);
     else
         a.parts = 0; /* a map of nothing cannot be made: the merge of no parts is what an empty row is */
 #else
@@ -97,7 +97,7 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
 
 #undef ATTN_MERGE_THREADS
 #undef ATTN_FINDING_BYTES
-#undef ATTN_COUNTER_BYTES
+#undef ATTN_TICKET_BYTES
 #undef ATTN_SECTION_HEADS
 #undef ATTN_PACK_GQA
 #undef ATTN_PERSISTENT

@@ -60,12 +60,12 @@
 #define ATTN_PACK_GQA 1
 #endif
 
-/* 1: blocks take units from a counter, in the first bytes of the workspace, and copy boxes that tensor maps
+/* 1: blocks take tickets for units, from a word at the start of the workspace, and copy boxes that tensor maps
  * describe. */
 #ifndef ATTN_PERSISTENT
 #define ATTN_PERSISTENT 0
 #endif
-#define ATTN_COUNTER_BYTES (ATTN_PERSISTENT ? 64u : 0u)
+#define ATTN_TICKET_BYTES (ATTN_PERSISTENT ? 64u : 0u)
 
 /* Neighbouring heads of which a causal call takes the longest units first: as many as keep K and V in the L2, and
  * enough that blocks do not wait for the same lines. */
@@ -75,7 +75,8 @@
 typedef struct ATTN_FN(_args) {
 #if ATTN_PERSISTENT
     attn__tma_map map_q, map_k, map_v, map_o;
-    unsigned *counter; /* of units that blocks have asked for; NULL: there is one for each block */
+    unsigned long long *tickets; /* of units beyond each block's first (attn__ticket); NULL: there is none */
+    uint32_t ticket_key;
     int32_t box_o;     /* map_o is made */
     attn__divisor by_section, by_turns, by_blocks, by_heads, by_ratio; /* units of a section, its heads; the others */
 #endif
@@ -194,5 +195,5 @@ static size_t ATTN_FN(_workspace)(const attn_params *p, int least)
     ATTN_FN(_args) a;
     size_t m, l;
     ATTN_FN(_plan)(p, least, &a);
-    return ATTN_FINDING_BYTES + ATTN_COUNTER_BYTES + sizeof(float) * ATTN_FN(_part_floats)(&a, &m, &l);
+    return ATTN_FINDING_BYTES + ATTN_TICKET_BYTES + sizeof(float) * ATTN_FN(_part_floats)(&a, &m, &l);
 }

@@ -18,6 +18,12 @@ ATTN_DEVICE float attn__log2(float x)
     return log2f(fabsf(x) < 0x1p-126f ? 0.0f : x);
 }
 
+ATTN_DEVICE float attn__reciprocal(float x)
+{
+    const float y = 1.0f / (fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x);
+    return fabsf(y) < 0x1p-126f ? copysignf(0.0f, y) : y;
+}
+
 ATTN_DEVICE float attn__tanh(float x)
 {
     return 1.0f - 2.0f / (1.0f + attn__exp2(x * 2.88539008177792681472f));
