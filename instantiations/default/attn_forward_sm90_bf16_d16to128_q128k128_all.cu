@@ -19,5 +19,4 @@
 #define ATTN_TILE_Q 128
 #define ATTN_TILE_K 128
 #define ATTN_STAGES 2
-#define ATTN_SPILL 256
 #include <attn/attn.cuh>

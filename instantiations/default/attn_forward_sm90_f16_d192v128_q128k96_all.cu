@@ -18,5 +18,4 @@
 #define ATTN_VARLEN 1
 #define ATTN_TILE_Q 128
 #define ATTN_TILE_K 96
-#define ATTN_SPILL 256
 #include <attn/attn.cuh>
