@@ -9,7 +9,7 @@ m4_changecom([[//]])
 
 // ---- what columns may say: each list is the one place of its kind ---------------------------------
 
-m4_define([[attn_kernels]], [[[[forward]]]])
+m4_define([[attn_kernels]], [[[[forward, decode]]]])
 m4_define([[attn_archs]],   [[[[cpu, avx2, avx512, avx512bf16, simt, sm75, sm80, sm90]]]])
 m4_define([[attn_dtypes]],  [[[[f32, f16, bf16]]]])
 
@@ -19,7 +19,8 @@ m4_define([[attn_flags]],
 
 // The pairs of kernel and arch that have a template, as in the ladder of instance.h.
 m4_define([[attn_templates]],
-[[[[forward cpu, forward avx2, forward avx512, forward avx512bf16, forward simt, forward sm75, forward sm80, forward sm90]]]])
+[[[[forward cpu, forward avx2, forward avx512, forward avx512bf16, forward simt, forward sm75, ]]m4_dnl
+[[forward sm80, forward sm90, decode sm80, decode sm90]]]])
 
 // The archs that a C compiler builds; nvcc builds the others.  Of those, the ones whose warps work on the tiles of
 // tensor cores: head dims by 8, which may be a range; and the one where four warps share a tile.
@@ -27,10 +28,11 @@ m4_define([[attn_cpu_archs]], [[[[cpu, avx2, avx512, avx512bf16]]]])
 m4_define([[attn_mma_archs]], [[[[sm75, sm80, sm90]]]])
 
 // What TUNE may set on an arch of nvcc; the least and the most of each.
-m4_define([[attn_tunes]],   [[[[stages, warps, blocks, spill, debug]]]])
+m4_define([[attn_tunes]],   [[[[stages, warps, blocks, rows, spill, debug]]]])
 m4_define([[_tune_stages]], [[1, 4]])
 m4_define([[_tune_warps]],  [[1, 16]])
 m4_define([[_tune_blocks]], [[1, 32]])
+m4_define([[_tune_rows]],   [[1, 65536]])
 m4_define([[_tune_spill]],  [[0, 65536]])
 m4_define([[_tune_debug]],  [[0, 1]])
 
@@ -108,7 +110,7 @@ m4_define([[_flags]], [[m4_define([[_last]], -1)m4_define([[attn_SUFFIX]])m4_dnl
 attn_each([[_f]], (attn_flags), [[m4_undefine([[_has_]]_f)]])m4_dnl
 m4_ifelse([[$1]], none, [[]],
 [[$1]], all, [[attn_each([[_f]], (attn_flags), [[m4_define([[_has_]]_f)]])m4_define([[attn_SUFFIX]], _all)m4_dnl
-m4_ifelse(attn_ARCH, sm90, [[m4_undefine([[_has_paged]])]])]],
+m4_ifelse(attn_KERNEL attn_ARCH, forward sm90, [[m4_undefine([[_has_paged]])]])]],
 [[attn_each([[_f]], (m4_translit([[$1]], +, [[,]])), [[_flag([[$1]], _f)]])]])]])
 m4_define([[_flag]], [[m4_ifelse(attn_place([[$2]], attn_flags), -1,
 [[attn_fail([[flags is '$1': '$2' must be one of: ]]attn_flags[[; joined by +, or none, or all]])]])m4_dnl
@@ -137,9 +139,12 @@ m4_define([[_tile]], [[_number([[$1]], [[$2]], attn_if_cpu([[$3]], [[attn_if_mma
 // _together: refuses what begin.h would refuse of columns that are each right.
 m4_define([[_together]], [[m4_ifelse(attn_ARCH, avx512bf16, [[_types(bf16)]], attn_ARCH, sm75, [[_types(f16)]],
 attn_ARCH, sm80, [[_types(f16, bf16)]], attn_ARCH, sm90, [[_types(f16, bf16)]])m4_dnl
-m4_ifelse(attn_ARCH, sm90, [[attn_if(paged, [[attn_fail([[flags has 'paged', must not on arch 'sm90']])]])m4_dnl
+m4_ifelse(attn_KERNEL attn_ARCH, forward sm90, m4_dnl
+[[attn_if(paged, [[attn_fail([[flags has 'paged', must not on arch 'sm90']])]])m4_dnl
 attn_each([[_k]], (warps, blocks), [[m4_ifdef([[_set_]]_k, m4_dnl
 [[attn_fail([[tune has ']]_k[[', which arch 'sm90' sets by itself]])]])]])]])m4_dnl
+m4_ifelse(attn_KERNEL, decode, [[]], [[m4_ifdef([[_set_rows]], m4_dnl
+[[attn_fail([[tune has 'rows', which is for kernel 'decode']])]])]])m4_dnl
 m4_ifelse(attn_place(attn_KERNEL attn_ARCH, attn_templates), -1,
 [[attn_fail([[no template for kernel ']]attn_KERNEL[[' on arch ']]attn_ARCH[[', have: ]]attn_templates)]])m4_dnl
 attn_if(sink_tokens, [[attn_if(window, [[]],
@@ -160,12 +165,13 @@ _one_of(arch, [[$2]], attn_archs)m4_define([[attn_ARCH]], [[$2]])m4_dnl
 _dtype([[$3]], m4_translit([[$3]], :, [[,]]))m4_dnl
 _head_dim([[$4]], m4_translit([[$4]], /, [[,]]))m4_dnl
 _gqa([[$5]])_flags([[$6]])_tune([[$9]])m4_dnl
-_tile(tile_q, [[$7]], [[8, 1024, 1]], m4_dnl
+m4_ifelse(attn_KERNEL, decode, [[_one_of(tile_q, [[$7]], [[8, 16, 32]])_one_of(tile_k, [[$8]], [[16, 32]])]], m4_dnl
+[[_tile(tile_q, [[$7]], [[8, 1024, 1]], m4_dnl
 [[m4_ifelse(attn_ARCH, sm90, [[64, 256, 64]],
 [[m4_eval(16 * _warps), 1024, m4_eval(16 * _warps), [[, 16 for each of the warps]]]])]], m4_dnl
 [[m4_eval(4 * _warps), 256, m4_eval(4 * _warps), [[, 4 for each of the warps]]]])m4_dnl
-m4_define([[attn_TILE_Q]], [[$7]])m4_define([[attn_TILE_K]], [[$8]])m4_dnl
-_tile(tile_k, [[$8]], [[32, 1024, 32]], [[16, 256, 16]], [[32, 128, 32]])_together[[]]m4_dnl
+_tile(tile_k, [[$8]], [[32, 1024, 32]], [[16, 256, 16]], [[32, 128, 32]])]])m4_dnl
+m4_define([[attn_TILE_Q]], [[$7]])m4_define([[attn_TILE_K]], [[$8]])_together[[]]m4_dnl
 m4_define([[attn_NAME]], [[attn_$1_$2_]]attn_DTYPE[[]]m4_dnl
 m4_ifelse(attn_KV_DTYPE, attn_DTYPE, [[]], [[[[kv]]attn_KV_DTYPE]])[[_d]]m4_dnl
 m4_ifelse(attn_HEAD_DIM_MIN, attn_HEAD_DIM, [[]], [[attn_HEAD_DIM_MIN[[to]]]])attn_HEAD_DIM[[]]m4_dnl

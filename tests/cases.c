@@ -158,7 +158,7 @@ static int aligned(const attn_instance *t, const test_case *c)
 int case_serves(const attn_instance *t, const test_case *c)
 {
     return sensible(c) && (case_needs(c) & ~t->features) == 0 && serves_dims(t, c->dim, c->dim_v) &&
-           aligned(t, c) && (!t->gqa || t->gqa == c->heads_q / c->heads_k);
+           (!t->rows || c->heads_q / c->heads_k * c->seq_q <= t->rows) && aligned(t, c) && (!t->gqa || t->gqa == c->heads_q / c->heads_k);
 }
 
 /* ---- deriving --------------------------------------------------------------------------------- */
@@ -173,7 +173,7 @@ void case_plain(const attn_instance *t, test_case *c)
     c->heads_q = t->gqa ? t->gqa : 2;
     c->dim = t->head_dim ? t->head_dim : 32;
     c->dim_v = t->head_dim_v ? t->head_dim_v : c->dim;
-    c->seq_q = 5;
+    c->seq_q = t->rows && t->rows < 10 ? 1 : 5;
     c->seq_k = 9;
     c->threads = 1;
 }

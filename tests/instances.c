@@ -21,7 +21,7 @@ static int alike(const attn_instance *a, const attn_instance *b)
 {
     return a->kernel == b->kernel && a->dtype == b->dtype && a->kv_dtype == b->kv_dtype && a->head_dim == b->head_dim &&
            a->head_dim_v == b->head_dim_v && a->head_dim_min == b->head_dim_min && a->gqa == b->gqa &&
-           a->features == b->features && a->user == b->user && a->tile_q == b->tile_q && a->tile_k == b->tile_k &&
+           a->rows == b->rows && a->features == b->features && a->user == b->user && a->tile_q == b->tile_q && a->tile_k == b->tile_k &&
            a->row_align == b->row_align;
 }
 
@@ -73,7 +73,7 @@ void instances_run(const attn_instance *const *list, size_t count, int level, co
     size_t left = 0;
     for (size_t n = 0; n < count && left < MOST; n++) {
         char reason[300];
-        if (list[n]->kernel != ATTN_KERNEL_FORWARD)
+        if (list[n]->kernel != ATTN_KERNEL_FORWARD && list[n]->kernel != ATTN_KERNEL_DECODE)
             continue;
         if (case_executes(list[n], reason, sizeof reason))
             todo[left++] = list[n];

@@ -205,6 +205,7 @@ typedef struct attn_instance {
     int32_t head_dim_v;   /* 0 = any */
     int32_t head_dim_min; /* head_dim: exactly those two.  Less: each from here to head_dim and head_dim_v */
     int32_t gqa;          /* heads_q / heads_k it serves; 0 = any */
+    int32_t rows;         /* query rows of a KV head, seq_q * heads_q / heads_k, that it serves at most; 0 = any */
     uint32_t features;    /* ATTN_HAS(CAUSAL) | ...: what it can do, not what it must be given */
     uint32_t user;        /* 1 = compiled with ATTN_SCORE_MOD, 2 = with ATTN_MASK, 3 = both */
     int32_t tile_q;       /* query rows of a tile */

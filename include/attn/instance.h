@@ -9,5 +9,7 @@
 #include <attn/template/forward_sm80.cuh>
 #elif ATTN_KERNEL == ATTN_KERNEL_FORWARD && ATTN_ARCH == ATTN_ARCH_SM90
 #include <attn/template/forward_sm90.cuh>
+#elif ATTN_KERNEL == ATTN_KERNEL_DECODE
+#include <attn/template/decode_sm80.cuh>
 #endif
 #include <attn/template/end.h>

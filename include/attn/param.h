@@ -9,6 +9,7 @@
 
 /* ATTN_KERNEL: what an instance computes. */
 #define ATTN_KERNEL_FORWARD 1 /* O = softmax(scale Q K^T + ...) V, and LSE */
+#define ATTN_KERNEL_DECODE  2 /* the same, for calls of few query rows against a long cache */
 
 /* ATTN_ARCH: the machine an instance is written for.  On a CPU that is an
  * instruction set; the archive holds several and attn_query picks the first in

@@ -200,11 +200,18 @@ enum {
     ATTN__FIT_DTYPE,
     ATTN__FIT_HEAD_DIM,
     ATTN__FIT_GQA,
+    ATTN__FIT_FEW, /* query rows */
     ATTN__FIT_FEATURES,
     ATTN__FIT_ARCH,
     ATTN__FIT_ROWS,
     ATTN__FITS
 };
+
+/* Query rows that share a KV head. */
+static inline int64_t attn__rows_of_head(const attn_params *p)
+{
+    return attn__mul(p->heads_q / p->heads_k, p->seq_q);
+}
 
 static inline int attn__head_dims_fit(const attn_instance *inst, const attn_params *p)
 {
@@ -218,7 +225,7 @@ static inline int attn__head_dims_fit(const attn_instance *inst, const attn_para
 /* Does it read boxes, which a tensor map describes?  That has no stride below 0, and none of 2^40 bytes. */
 static inline int attn__reads_boxes(const attn_instance *inst)
 {
-    return inst->arch == ATTN_ARCH_SM90;
+    return inst->arch == ATTN_ARCH_SM90 && inst->kernel == ATTN_KERNEL_FORWARD;
 }
 
 /* Do the rows of q, k and v begin at multiples of `align` bytes, dims side by side?  If not, t says which.
@@ -258,7 +265,7 @@ static inline int attn__rows_fit(int align, int boxes, const attn_params *p, att
 static inline int attn__fit(const attn_instance *inst, const attn_params *p, uint32_t needs)
 {
     attn__text none = { NULL, 0 };
-    if (inst->kernel != ATTN_KERNEL_FORWARD)
+    if (inst->kernel != ATTN_KERNEL_FORWARD && inst->kernel != ATTN_KERNEL_DECODE)
         return ATTN__FIT_KERNEL;
     if ((inst->device != NULL) != (p->device == ATTN_DEVICE_CUDA))
         return ATTN__FIT_DEVICE;
@@ -268,6 +275,8 @@ static inline int attn__fit(const attn_instance *inst, const attn_params *p, uin
         return ATTN__FIT_HEAD_DIM;
     if (inst->gqa && inst->gqa != p->heads_q / p->heads_k)
         return ATTN__FIT_GQA;
+    if (inst->rows && inst->rows < attn__rows_of_head(p))
+        return ATTN__FIT_FEW;
     if (needs & ~inst->features)
         return ATTN__FIT_FEATURES;
     if (!attn__runs(inst, &none))
@@ -318,6 +327,8 @@ static inline void attn__put_column(attn__text *t, const attn_instance *inst, in
         attn__put_head_dim(t, inst->head_dim, inst->head_dim_v);
     } else if (fit == ATTN__FIT_GQA) {
         attn__put(t, "%d", (int)inst->gqa);
+    } else if (fit == ATTN__FIT_FEW) {
+        attn__put(t, "up to %d", (int)inst->rows);
     } else if (arch) {
         attn__put(t, "%s", arch->name);
     } else {
@@ -420,6 +431,8 @@ static inline void attn__put_call(attn__text *t, const attn_params *p, int fit)
     } else if (fit == ATTN__FIT_HEAD_DIM) {
         attn__put(t, "head_dim ");
         attn__put_head_dim(t, p->head_dim, p->head_dim_v);
+    } else if (fit == ATTN__FIT_FEW) {
+        attn__put(t, "seq_q * heads_q / heads_k %lld", (long long)attn__rows_of_head(p));
     } else {
         attn__put(t, "heads_q / heads_k %d", (int)(p->heads_q / p->heads_k));
     }
@@ -490,8 +503,8 @@ static inline void attn__put_list(attn__text *t, const attn_instance *const *lis
     uint32_t needs = attn__needs(p);
     int fit = ATTN__FIT_KERNEL;
     for (size_t i = 0; i < n && fit != ATTN__FITS; i++) {
-        static const char *const what[] = { "kernel ", "", "dtype ", "head_dim ", "gqa ", "has no ", "arch ", "",
-                                            "serves" };
+        static const char *const what[] = { "kernel ", "", "dtype ", "head_dim ", "gqa ", "query rows ", "has no ",
+                                            "arch ", "", "serves" };
         fit = attn__fit(list[i], p, needs);
         if (fit == ATTN__FIT_DEVICE)
             continue;

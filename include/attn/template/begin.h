@@ -10,9 +10,9 @@
 #error "attn: define ATTN_NAME, the prefix of all that this instance defines"
 #endif
 #ifndef ATTN_KERNEL
-#error "attn: define ATTN_KERNEL (ATTN_KERNEL_FORWARD)"
-#elif ATTN_KERNEL != ATTN_KERNEL_FORWARD
-#error "attn: ATTN_KERNEL must be ATTN_KERNEL_FORWARD"
+#error "attn: define ATTN_KERNEL (ATTN_KERNEL_FORWARD or ATTN_KERNEL_DECODE)"
+#elif ATTN_KERNEL != ATTN_KERNEL_FORWARD && ATTN_KERNEL != ATTN_KERNEL_DECODE
+#error "attn: ATTN_KERNEL must be ATTN_KERNEL_FORWARD or ATTN_KERNEL_DECODE"
 #endif
 #ifndef ATTN_ARCH
 #error "attn: define ATTN_ARCH (ATTN_ARCH_CPU, ATTN_ARCH_AVX2, ATTN_ARCH_AVX512, ATTN_ARCH_AVX512BF16, ATTN_ARCH_NATIVE, ATTN_ARCH_SIMT, ATTN_ARCH_SM75, ATTN_ARCH_SM80 or ATTN_ARCH_SM90)"
@@ -28,6 +28,9 @@
 #endif
 #if ATTN_ARCH >= ATTN_ARCH_AVX2 && ATTN_ARCH <= ATTN_ARCH_AVX512BF16 && !defined(__x86_64__)
 #error "attn: ATTN_ARCH_AVX2, ATTN_ARCH_AVX512 and ATTN_ARCH_AVX512BF16 are for x86-64; use ATTN_ARCH_CPU"
+#endif
+#if ATTN_KERNEL == ATTN_KERNEL_DECODE && ATTN_ARCH != ATTN_ARCH_SM80 && ATTN_ARCH != ATTN_ARCH_SM90
+#error "attn: ATTN_KERNEL_DECODE is for ATTN_ARCH_SM80 and ATTN_ARCH_SM90; use ATTN_KERNEL_FORWARD"
 #endif
 #ifndef ATTN_DTYPE
 #error "attn: define ATTN_DTYPE (ATTN_F32, ATTN_F16 or ATTN_BF16)"
@@ -137,8 +140,8 @@
 #elif ATTN_PAGED != 0 && ATTN_PAGED != 1
 #error "attn: ATTN_PAGED must be 0 or 1"
 #endif
-#if ATTN_PAGED && ATTN_ARCH == ATTN_ARCH_SM90
-#error "attn: ATTN_PAGED must be 0 on ATTN_ARCH_SM90, which copies boxes of a tensor; use ATTN_ARCH_SM80"
+#if ATTN_PAGED && ATTN_ARCH == ATTN_ARCH_SM90 && ATTN_KERNEL == ATTN_KERNEL_FORWARD
+#error "attn: ATTN_PAGED must be 0 on ATTN_ARCH_SM90 in ATTN_KERNEL_FORWARD, which copies boxes of a tensor; use ATTN_ARCH_SM80"
 #endif
 #if ATTN_SINK_TOKENS && !ATTN_WINDOW
 #error "attn: ATTN_SINK_TOKENS needs ATTN_WINDOW: without a window no key is hidden that a sink token could keep"
@@ -162,7 +165,31 @@
 #error "attn: ATTN_WARPS, ATTN_STAGES, ATTN_BLOCKS, ATTN_SPILL and ATTN_DEBUG have no meaning on a CPU arch; leave them out"
 #endif
 #else /* CUDA */
-#if ATTN_ARCH == ATTN_ARCH_SM90
+#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+/* A warp has whole tiles of keys: docs/performance.md. */
+#ifndef ATTN_TILE_Q
+#define ATTN_TILE_Q 16
+#elif ATTN_TILE_Q != 8 && ATTN_TILE_Q != 16 && ATTN_TILE_Q != 32
+#error "attn: ATTN_TILE_Q must be 8, 16 or 32 in ATTN_KERNEL_DECODE"
+#endif
+#ifdef ATTN_TILE_K
+#elif ATTN_HEAD_DIM <= 64 && ATTN_HEAD_DIM_V <= 64
+#define ATTN_TILE_K 32
+#else
+#define ATTN_TILE_K 16
+#endif
+#if ATTN_TILE_K != 16 && ATTN_TILE_K != 32
+#error "attn: ATTN_TILE_K must be 16 or 32 in ATTN_KERNEL_DECODE"
+#endif
+#if !defined(ATTN_WARPS) && ATTN_TILE_Q <= 16 && ATTN_HEAD_DIM <= 128 && ATTN_HEAD_DIM_V <= 128
+#define ATTN_WARPS 8
+#endif
+#ifndef ATTN_ROWS
+#define ATTN_ROWS (4 * ATTN_TILE_Q)
+#elif ATTN_ROWS < 1 || ATTN_ROWS > 65536
+#error "attn: ATTN_ROWS must be 1 to 65536 query rows of a KV head"
+#endif
+#elif ATTN_ARCH == ATTN_ARCH_SM90
 /* What was fastest on an H200 (docs/performance.md). */
 #ifdef ATTN_TILE_Q
 #elif ATTN_HEAD_DIM <= 64 && ATTN_HEAD_DIM_V <= 64
@@ -197,7 +224,7 @@
 #endif
 #ifndef ATTN_WARPS
 #define ATTN_WARPS 4
-#elif ATTN_ARCH != ATTN_ARCH_SM90 && (ATTN_WARPS < 1 || ATTN_WARPS > 16)
+#elif (ATTN_ARCH != ATTN_ARCH_SM90 || ATTN_KERNEL == ATTN_KERNEL_DECODE) && (ATTN_WARPS < 1 || ATTN_WARPS > 16)
 #error "attn: ATTN_WARPS must be 1 to 16"
 #endif
 #ifndef ATTN_STAGES
@@ -236,7 +263,7 @@
 #elif ATTN_TILE_K < 32 || ATTN_TILE_K > 128 || ATTN_TILE_K % 32
 #error "attn: ATTN_TILE_K must be a multiple of 32 from 32 to 128 on ATTN_ARCH_SIMT"
 #endif
-#elif ATTN_ARCH != ATTN_ARCH_SM90 /* ATTN_ARCH_SM75 and ATTN_ARCH_SM80: a warp has whole 16-row tiles of an mma */
+#elif ATTN_ARCH != ATTN_ARCH_SM90 && ATTN_KERNEL == ATTN_KERNEL_FORWARD /* ATTN_ARCH_SM75 and ATTN_ARCH_SM80: a warp has whole 16-row tiles of an mma */
 #ifdef ATTN_TILE_Q
 #elif ATTN_HEAD_DIM <= 128 && ATTN_HEAD_DIM_V <= 128
 #define ATTN_TILE_Q (32 * ATTN_WARPS)
@@ -252,6 +279,12 @@
 #error "attn: ATTN_TILE_K must be a multiple of 16 from 16 to 256 on ATTN_ARCH_SM75 and ATTN_ARCH_SM80"
 #endif
 #endif
+#endif
+
+#ifndef ATTN_ROWS
+#define ATTN_ROWS 0
+#elif ATTN_KERNEL != ATTN_KERNEL_DECODE
+#error "attn: ATTN_ROWS has a meaning in ATTN_KERNEL_DECODE alone; leave it out"
 #endif
 
 /* ---- derived ---------------------------------------------------------------------------------- */

@@ -53,6 +53,17 @@ ATTN_DEVICE float ATTN_FN(_get_o)(const ATTN_FN(_args) *a, int64_t at)
     return o->dtype == ATTN_F16 ? attn__low_f16(x) : attn__low_bf16(x);
 }
 
+/* Where the partial results of a row lie: of part 0 at `zero`, of part s after it at first + s * step. */
+typedef struct ATTN_FN(_parts) {
+    int count;
+    int64_t zero, first, step;
+} ATTN_FN(_parts);
+
+ATTN_DEVICE int64_t ATTN_FN(_part_at)(const ATTN_FN(_parts) *parts, int s)
+{
+    return s ? parts->first + s * parts->step : parts->zero;
+}
+
 /* Row of the partial results, within one part, of a row of the unit. */
 ATTN_DEVICE int64_t ATTN_FN(_part_row)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int row)
 {

@@ -1,4 +1,4 @@
-/* launch_cuda.cuh - the merge of partial results, and the launch of a CUDA forward instance.
+/* launch_cuda.cuh - the merge of partial results, and the launch of a CUDA instance.
  *
  * Included by a template after its kernel ATTN_FN(_kernel), last of all, no guard: undoes the macros of
  * plan_cuda.cuh. */
@@ -15,7 +15,7 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
     const int warps = ATTN_MERGE_THREADS / 32, dim_v = a.p.head_dim_v;
     const int per = ATTN_FN(_group)(&a) * a.p.seq_q;
     const int64_t step = (int64_t)gridDim.x * warps;
-    for (int64_t n = (int64_t)blockIdx.x * warps + (threadIdx.x >> 5); n < a.part_rows; n += step) {
+    for (int64_t n = (int64_t)blockIdx.x * warps + (threadIdx.x >> 5); n < a.rows; n += step) {
         ATTN_FN(_unit) u;
         const int row = (int)(n % per);
         u.g = (int)(n / per % a.heads);
@@ -24,18 +24,23 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
         const int group = ATTN_FN(_group)(&a), i = row / group, h = u.g * group + row % group;
         if (i >= u.len_q)
             continue;
+        ATTN_FN(_parts) parts = { a.parts, n, n, a.part_rows };
+#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+        if (a.shares && !ATTN_FN(_parts_of)(&a, &u, row, &parts))
+            continue;
+#endif
         float m = ATTN_NEG_INF, l = 0.0f, lse;
-        for (int s = 0; s < a.parts; ++s)
-            m = attn__max(m, a.part_m[s * a.part_rows + n]);
+        for (int s = 0; s < parts.count; ++s)
+            m = attn__max(m, a.part_m[ATTN_FN(_part_at)(&parts, s)]);
         const float zero = m == ATTN_NEG_INF ? 0.0f : m;
-        for (int s = 0; s < a.parts; ++s)
-            l += attn__exp2(a.part_m[s * a.part_rows + n] - zero) * a.part_l[s * a.part_rows + n];
+        for (int s = 0; s < parts.count; ++s)
+            l += attn__exp2(a.part_m[ATTN_FN(_part_at)(&parts, s)] - zero) * a.part_l[ATTN_FN(_part_at)(&parts, s)];
         const float scale = ATTN_FN(_finish)(&a, h, m, l, &lse);
         const int64_t to = ATTN_FN(_o_at)(&a, &u, i, h);
         for (int d = attn__lane(); d < dim_v; d += 32) {
             float sum = 0.0f;
-            for (int s = 0; s < a.parts; ++s) {
-                const int64_t at = s * a.part_rows + n;
+            for (int s = 0; s < parts.count; ++s) {
+                const int64_t at = ATTN_FN(_part_at)(&parts, s);
                 /* A part that saw no key has nothing in part_o. */
                 if (a.part_l[at] != 0.0f)
                     sum += attn__exp2(a.part_m[at] - zero) * a.part_o[at * dim_v + d];
@@ -82,13 +87,15 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
         e = ATTN_FN(_start)(&a, tickets, stream);
     else
         a.parts = 0; /* a map of nothing cannot be made: the merge of no parts is what an empty row is */
+#elif ATTN_KERNEL == ATTN_KERNEL_DECODE
+    cudaError_t e = ATTN_FN(_start)(&a, stream);
 #else
     const unsigned grid = a.units < ATTN_GRID_MOST ? (unsigned)a.units : ATTN_GRID_MOST;
     cudaError_t e =
         ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, &a);
 #endif
     if (e == cudaSuccess && a.parts != 1) {
-        const int64_t blocks = ATTN_FN(_ceil)(a.part_rows, ATTN_MERGE_THREADS / 32);
+        const int64_t blocks = ATTN_FN(_ceil)(a.rows, ATTN_MERGE_THREADS / 32);
         e = ATTN_LAUNCH(ATTN_FN(_merge_kernel), blocks < ATTN_GRID_MOST ? (unsigned)blocks : ATTN_GRID_MOST,
                         ATTN_MERGE_THREADS, 0, stream, &a);
     }
@@ -101,6 +108,8 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
 #undef ATTN_SECTION_HEADS
 #undef ATTN_PACK_GQA
 #undef ATTN_PERSISTENT
+#undef ATTN_CLUSTERS
+#undef ATTN_SHARE
 #undef ATTN_LOG2E
 #undef ATTN_LN2
 #undef ATTN_NEG_INF

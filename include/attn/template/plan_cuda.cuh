@@ -1,8 +1,8 @@
-/* plan_cuda.cuh - what the CUDA forward templates share on the host: how a call is cut into units, the workspace,
+/* plan_cuda.cuh - what the CUDA templates share on the host: how a call is cut into units, the workspace,
  * the arguments of a kernel.
  *
- * Included by forward_simt.cuh, forward_sm80.cuh and forward_sm90.cuh first of all, no guard; launch_cuda.cuh is its
- * other end.
+ * Included by forward_simt.cuh, forward_sm80.cuh, forward_sm90.cuh and decode_sm80.cuh first of all, no guard;
+ * launch_cuda.cuh is its other end.
  *
  * A unit is one sequence, one KV head, up to ATTN_TILE_Q rows, one part of the keys and one chunk of the columns of
  * V.  A row is (query position, query head of the group), position-major, so that the heads of a group share every
@@ -60,6 +60,12 @@
 #define ATTN_PACK_GQA 1
 #endif
 
+/* Blocks of a cluster that share a unit, at most; always a power of 2.  0: no clusters. */
+#ifndef ATTN_CLUSTERS
+#define ATTN_CLUSTERS 0
+#endif
+#define ATTN_SHARE -1 /* as _share thinks best */
+
 /* 1: blocks take tickets for units, from a word at the start of the workspace, and copy boxes that tensor maps
  * describe. */
 #ifndef ATTN_PERSISTENT
@@ -81,6 +87,12 @@ typedef struct ATTN_FN(_args) {
     attn__divisor by_section, by_turns, by_blocks, by_heads, by_ratio; /* units of a section, its heads; the others */
 #endif
     attn_params p;
+#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+    attn__divisor by_page; /* keys of a page */
+    int32_t cluster;   /* blocks of a cluster, which has one unit; 0: no clusters */
+    int32_t shares;    /* of the list of all tiles; 0: no list */
+    int32_t walks;     /* heads and blocks of rows that walk the list side by side, a block of threads for each */
+#endif
     int32_t heads;     /* that have units: of k, or with ATTN_PACK_GQA 0 of q */
     int32_t group;     /* query heads that share a unit */
     int32_t ratio;     /* query heads of a KV head */
@@ -92,7 +104,8 @@ typedef struct ATTN_FN(_args) {
     int32_t wide_q, wide_k, wide_v; /* rows are contiguous and 16-byte aligned, dims a multiple of 16 bytes */
     int32_t wide_o;    /* the same, and o is of the instance's 16-bit type */
     int64_t units;     /* batch * heads * blocks * parts * chunks */
-    int64_t part_rows; /* batch * heads * group * seq_q: rows of one part */
+    int64_t rows;      /* batch * heads * group * seq_q */
+    int64_t part_rows; /* rows of one part: the same, but see _share */
     float scale_log2;  /* p.scale * log2(e) */
     float *part_o;     /* [parts][part_rows][head_dim_v], not yet divided by the sum; NULL with one part */
     float *part_m;     /* [parts][part_rows] greatest score, in units of log2; -inf: no key seen */
@@ -132,6 +145,48 @@ static int ATTN_FN(_is_wide)(const attn_tensor *t, int dim, int size)
     return bits % 16 == 0 && t->stride[3] == 1 && !t->dim_block;
 }
 
+#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+/* Who reads which keys, where the call does not say.  clusters: how many blocks share a unit; 0: as seems best, and
+ * that may be a list of all tiles of which each block has an equal share (decode_sm80.cuh), unless `least`.
+ * Part 0 are then the first units of the shares, part 1 the last ones. */
+static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int clusters, int least)
+{
+    const attn_params *p = &a->p;
+    const int64_t walks = (int64_t)a->heads * a->blocks;
+    attn_device device;
+    if (clusters) {
+        a->cluster = whole * clusters <= INT32_MAX ? clusters : 0;
+        return;
+    }
+    ATTN_FN(_device)(&device);
+    const int64_t room = (int64_t)device.sms * ATTN_BLOCKS;
+    if (ATTN_CLUSTERS && 2 * whole <= room) {
+        a->cluster = ATTN_CLUSTERS;
+        while (a->cluster > 1 && (a->cluster * whole > room || (a->cluster / 2) * ATTN_WARPS >= tiles))
+            a->cluster /= 2;
+        return;
+    }
+    if (least || whole * (tiles + 1) > INT32_MAX)
+        return;
+    /* Neighbours in memory are keys of other heads, so all heads should be read at a time; unless that leaves too many
+     * multiprocessors idle. */
+    a->walks = (int32_t)(walks < room ? walks : room);
+    while (walks % a->walks || room / a->walks * a->walks * 16 < room * 15)
+        --a->walks;
+    const int64_t entries = whole / a->walks, most = ATTN_FN(_ceil)(entries * tiles, ATTN_WARPS);
+    const int64_t shares = room / a->walks < most ? room / a->walks : most;
+    a->shares = shares > 1 ? (int32_t)shares : 1;
+    a->units = (int64_t)a->shares * a->walks;
+    /* Where all units have as many tiles, shares may be whole units. */
+    const int alike = a->blocks == 1 && !p->cu_seqlens_k && !p->seqused_k && !p->page_indptr && !p->cu_seqlens_q &&
+                      !p->seqused_q;
+    if (!alike || entries % a->shares) {
+        a->parts = 2;
+        a->part_rows = a->units * ATTN_TILE_Q;
+    }
+}
+#endif
+
 /* How the call is cut.  least: into as few parts as it may be. */
 static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
 {
@@ -145,7 +200,7 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     a->chunks = ATTN_CHUNK_V >= ATTN_HEAD_DIM_V && ATTN_HEAD_DIM_V > 0
                     ? 1
                     : (int32_t)ATTN_FN(_ceil)(p->head_dim_v, ATTN_CHUNK_V);
-    a->part_rows = rows * a->heads * p->batch;
+    a->rows = a->part_rows = rows * a->heads * p->batch;
     a->scale_log2 = p->scale * ATTN_LOG2E;
     const int64_t whole = (int64_t)p->batch * a->heads * a->blocks * a->chunks; /* units, if keys are not cut */
     a->section = 1;
@@ -153,12 +208,17 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
         a->section = (int64_t)p->batch * a->heads < ATTN_SECTION_HEADS ? p->batch * a->heads : ATTN_SECTION_HEADS;
 
     int64_t keys = tiles;
+    int share = 0;
     if (p->split_size)
         keys = ATTN_FN(_ceil)(p->split_size, ATTN_TILE_K);
+    else if (ATTN_CLUSTERS && p->num_splits && p->num_splits <= ATTN_CLUSTERS && !(p->num_splits & (p->num_splits - 1)))
+        share = p->num_splits;
     else if (p->num_splits)
         keys = ATTN_FN(_ceil)(tiles, p->num_splits);
     else if (p->flags & ATTN_BATCH_INVARIANT)
         keys = ATTN_FN(_ceil)(ATTN_PART_KEYS_INVARIANT, ATTN_TILE_K);
+    else if (ATTN_KERNEL == ATTN_KERNEL_DECODE)
+        share = !least || ATTN_CLUSTERS ? ATTN_SHARE : 0;
     else if (!least && whole) {
         attn_device device;
         ATTN_FN(_device)(&device);
@@ -174,6 +234,14 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     a->parts = parts > 1 ? (int32_t)parts : 1;
     a->part_keys = (int32_t)(keys * ATTN_TILE_K);
     a->units = whole * a->parts;
+#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+    if (p->page_size)
+        a->by_page = attn__divisor_make((uint32_t)p->page_size);
+    if (share && whole)
+        ATTN_FN(_share)(a, whole, tiles, share > 0 ? share : 0, least);
+#else
+    (void)share;
+#endif
 
     a->wide_q = ATTN_FN(_is_wide)(&p->q, p->head_dim, (int)sizeof(ATTN_Q_T));
     a->wide_k = ATTN_FN(_is_wide)(&p->k, p->head_dim, (int)sizeof(ATTN_KV_T));

@@ -1,0 +1,1063 @@
+/* decode_sm80.cuh - attention of few query rows against a long cache: O = softmax(scale Q K^T + ...) V and LSE, at the
+ * speed of the memory that K and V come from.
+ *
+ * Included by instance.h for ATTN_KERNEL_DECODE on ATTN_ARCH_SM80 and ATTN_ARCH_SM90, which has clusters; uses every
+ * parameter of begin.h.  All query heads of a KV head are rows of one unit (plan_cuda.cuh), so K and V are read once
+ * for up to ATTN_TILE_Q of them.  A tile is ATTN_TILE_K keys and values, and one warp's alone: it copies tiles into a
+ * ring of its own, ATTN_STAGES of them, and waits for nobody until its keys are used up.
+ *
+ *     block:  warp 0   tile 0, W, 2 W ...   ring of STAGES tiles     \
+ *             warp 1   tile 1, W + 1 ...    ring of STAGES tiles      | sum of all warps, in shared memory
+ *             ...                                                     |
+ *             warp W-1                      ring of STAGES tiles     /
+ *
+ *             keys                            dims of V
+ *           +------+                         +---------+
+ *     rows  |  S   |  A = Q, B = K    rows   |   O^T   |  transposed: A = V^T, B = P^T
+ *           +------+                         +---------+
+ *
+ * Rows are M in Q K^T and N in V^T P^T, so the accumulator of the first product is, lane for lane, the B operand of the
+ * second.  Nothing passes between lanes but sums at the end.
+ *
+ * Who reads which keys (a unit has as many tiles as its rows see keys in; lengths are read here, not by the host):
+ *   clusters  the blocks of a cluster share the tiles of one unit, each sends the others their slices of its sum, and
+ *             each finishes its own slice.  For calls of few units, where there are clusters.
+ *   list      the tiles of all sequences stand in one list, of which each block has an equal share, whatever the
+ *             lengths; heads walk the list side by side.  Copies run on from one unit into the next.  What a share
+ *             has of a unit that it has not whole is a partial result, which launch_cuda.cuh merges.
+ *   parts     of a fixed number of keys, where the call says so: as the forward templates.
+ *
+ * There is no running maximum.  r, which is subtracted from scores, is set by a warp's first tile and lifted only when
+ * a score outgrows it by ATTN_ROOM (in log2); with bf16, whose exponents are those of f32, it is 0 unless the first
+ * tile is far from that, so that sums add without weights.  The weights of O and its sum must then be the same numbers:
+ * one more product, with ones, sums P as it was rounded.
+ *
+ * Hidden keys must have no effect, but 0 times a NaN or infinity of their V is NaN; such a V shows in O.  A unit that
+ * is not finite is done again in three passes, as forward_sm80.cuh has it: with 1 in place of what is +inf or NaN, then
+ * -inf or NaN, else 0, which gives marks; then with V's finite elements. */
+
+#if ATTN_ARCH == ATTN_ARCH_SM90
+#define ATTN_CLUSTERS 8
+#include <attn/device/cluster.cuh>
+#endif
+#include <attn/template/plan_cuda.cuh>
+#include <attn/device/copy.cuh>
+#include <attn/device/mma.cuh>
+#include <attn/template/unit_cuda.cuh>
+#include <attn/template/score_cuda.cuh>
+#include <attn/template/finish_cuda.cuh>
+
+#define ATTN_RN (ATTN_TILE_Q / 8)                 /* 8-row tiles of O^T */
+#define ATTN_RM ((ATTN_TILE_Q + 15) / 16)         /* 16-row tiles of S */
+#define ATTN_KS ((ATTN_HEAD_DIM + 15) / 16)       /* steps of 16 dims in Q K^T */
+#define ATTN_NV ((ATTN_HEAD_DIM_V + 15) / 16)     /* 16-dim tiles of O^T */
+#define ATTN_NK (ATTN_TILE_K / 8)                 /* 8-key tiles of S */
+#define ATTN_CHAINS (ATTN_RM * ATTN_NK <= 2 && ATTN_KS >= 4 ? 2 : 1) /* independent sums for each tile of S */
+#define ATTN_K_BYTES (32 * ATTN_KS + 16)          /* a row of K in shared memory: an odd number of 16-byte pieces */
+#define ATTN_V_BYTES (32 * ATTN_NV + 16)
+#define ATTN_STAGE_BYTES (ATTN_TILE_K * (ATTN_K_BYTES + ATTN_V_BYTES))
+#define ATTN_PITCH (16 * ATTN_NV + 4)             /* floats from row to row of a warp's O */
+#define ATTN_SLICES (ATTN_CLUSTERS ? ATTN_CLUSTERS : 1)
+
+/* Shared memory: the rings; each warp's O, then r and sum of its rows; what it found; marks of passes; its unit; and
+ * what the blocks of the cluster send: slices, then r and sum of all rows; the barrier that counts them. */
+#define ATTN_O_AT (ATTN_WARPS * ATTN_STAGES * ATTN_STAGE_BYTES)
+#define ATTN_RL_AT (ATTN_O_AT + ATTN_WARPS * ATTN_TILE_Q * ATTN_PITCH * 4)
+#define ATTN_FOUND_AT (ATTN_RL_AT + ATTN_WARPS * ATTN_TILE_Q * 8)
+#define ATTN_MARKS_AT (ATTN_FOUND_AT + ATTN_WARPS * 4)
+#define ATTN_UNIT_AT ((ATTN_MARKS_AT + ATTN_TILE_Q * 4 * ATTN_NV + 15) / 16 * 16)
+enum { ATTN_FN(_unit_bytes) = ((int)sizeof(ATTN_FN(_unit)) + 15) / 16 * 16 };
+#define ATTN_SLICES_AT (ATTN_UNIT_AT + ATTN_WARPS * ATTN_FN(_unit_bytes))
+#define ATTN_SENT_AT (ATTN_SLICES_AT + (ATTN_CLUSTERS ? ATTN_TILE_Q * 64 * ATTN_NV + 16 * ATTN_SLICES : 0))
+#define ATTN_BARRIER_AT (ATTN_SENT_AT + (ATTN_CLUSTERS ? ATTN_SLICES * ATTN_TILE_Q * 8 : 0))
+enum { ATTN_FN(_shared_bytes) = ATTN_BARRIER_AT + (ATTN_CLUSTERS ? 16 : 0) };
+#define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
+#define ATTN_ROW_ALIGN 16
+#define ATTN_DEVICE_FN ATTN_FN(_device)
+
+#define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
+#if ATTN_DTYPE == ATTN_BF16
+#define ATTN_PACK(low, high) attn__pack_bf16(low, high)
+#define ATTN_ROOM 40.0f /* how far, in log2, a score may exceed r */
+#define ATTN_NEAR 30.0f /* how far from 0 the first maximum may be for r to be 0 */
+#define ATTN_EXPONENTS 0x7f807f80u /* of a pair of numbers: all set in what is not finite */
+#define ATTN_EXPONENT  0x00800080u /* the lowest bit of each */
+#define ATTN_ONE       0x3f80u
+#else
+#define ATTN_PACK(low, high) attn__pack_f16(low, high)
+#define ATTN_ROOM 8.0f
+#define ATTN_NEAR 0.0f
+#define ATTN_EXPONENTS 0x7c007c00u
+#define ATTN_EXPONENT  0x04000400u
+#define ATTN_ONE       0x3c00u
+#endif
+
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
+
+/* d[16x8] += a[16x16] b[16x8] */
+ATTN_DEVICE void ATTN_FN(_mma)(float *d, const uint32_t *a, const uint32_t *b)
+{
+#if ATTN_DTYPE == ATTN_BF16
+    attn__mma_bf16(d, a, b);
+#else
+    attn__mma_f16(d, a, b);
+#endif
+}
+
+/* The sum of x of all lanes. */
+ATTN_DEVICE int ATTN_FN(_sum)(int x)
+{
+    ATTN_UNROLL
+    for (int n = 1; n < 32; n *= 2)
+        x += attn__shuffle_int(x, attn__lane() ^ n);
+    return x;
+}
+
+/* ---- which tiles a unit has ------------------------------------------------------------------------- */
+
+/* Tiles of a unit that somebody sees, counted from 0: of the sink tokens, then from tile `first` of the sequence on. */
+typedef struct ATTN_FN(_tiles) {
+    int sink, sinks, first, count;
+} ATTN_FN(_tiles);
+
+/* Sequence, rows, masks and tiles of a unit: KV head and block of rows number `walk` of sequence b.  One tile at least,
+ * so that somebody stores what empty rows are; none if there is no row. */
+ATTN_DEVICE ATTN_FN(_tiles) ATTN_FN(_tiles_of)(const ATTN_FN(_args) *a, int b, int walk, ATTN_FN(_unit) *u)
+{
+    const int block = a->blocks > 1 ? walk % a->blocks : 0;
+    ATTN_FN(_tiles) t;
+    u->b = b;
+    u->g = a->blocks > 1 ? walk / a->blocks : walk;
+    u->part = u->chunk = 0;
+    ATTN_FN(_sequence)(a, u);
+    u->row0 = block * ATTN_TILE_Q;
+    const int64_t left = (int64_t)u->len_q * ATTN_FN(_group)(a) - u->row0;
+    u->rows = left < ATTN_TILE_Q ? (int)left : ATTN_TILE_Q;
+    t.sink = t.sinks = t.first = t.count = 0;
+    if (left <= 0)
+        return t;
+    u->span = ATTN_FN(_span)(a, u, 0, ATTN_TILE_Q - 1);
+    int end = u->span.lo < u->span.hi ? (u->span.hi + ATTN_TILE_K - 1) / ATTN_TILE_K : 0;
+    t.first = u->span.lo / ATTN_TILE_K;
+    if (ATTN_SINK_TOKENS && u->span.sink_lo < u->span.sink_hi) {
+        const int sinks_end = (u->span.sink_hi + ATTN_TILE_K - 1) / ATTN_TILE_K;
+        t.sink = u->span.sink_lo / ATTN_TILE_K;
+        t.sinks = sinks_end - t.sink;
+        t.first = t.first > sinks_end ? t.first : sinks_end;
+    }
+    t.count = t.sinks + (end > t.first ? end - t.first : 0);
+    t.count = t.count ? t.count : 1;
+    return t;
+}
+
+/* The first key of tile n of them. */
+ATTN_DEVICE int ATTN_FN(_key_of)(const ATTN_FN(_tiles) *t, int n)
+{
+    const int tile = ATTN_SINK_TOKENS && n < t->sinks ? t->sink + n : t->first + n - t->sinks;
+    return tile * ATTN_TILE_K;
+}
+
+/* How many of them begin before `key`. */
+ATTN_DEVICE int ATTN_FN(_tiles_before)(const ATTN_FN(_tiles) *t, int64_t key)
+{
+    const int64_t tile = key / ATTN_TILE_K, sinks = tile - t->sink, others = tile - t->first;
+    const int before = (int)(sinks < 0 ? 0 : sinks < t->sinks ? sinks : t->sinks);
+    return others <= 0 ? before : others < t->count - t->sinks ? t->sinks + (int)others : t->count;
+}
+
+/* ---- what a block has to do: one unit, or part of one, after the other ------------------------------ */
+
+typedef struct ATTN_FN(_feed) {
+    int64_t number; /* parts: of the next unit.  list: of the next entry, a sequence and some of the walks */
+    int walk;       /* list: in such an entry */
+    int skip, left; /* list: tiles of that entry that others have; tiles of this block */
+} ATTN_FN(_feed);
+
+/* Tiles from .. to of a unit. */
+typedef struct ATTN_FN(_work) {
+    ATTN_FN(_tiles) tiles;
+    int from, to;
+    int part; /* of the partial results */
+} ATTN_FN(_work);
+
+/* Tiles of entry `number` of the list, as walk `walk` has it. */
+ATTN_DEVICE ATTN_FN(_tiles) ATTN_FN(_entry)(const ATTN_FN(_args) *a, int number, int walk, ATTN_FN(_unit) *u)
+{
+    const int turns = a->heads * a->blocks / a->walks, b = turns > 1 ? number / turns : number;
+    return ATTN_FN(_tiles_of)(a, b, (number - b * turns) * a->walks + walk, u);
+}
+ATTN_DEVICE int ATTN_FN(_entries)(const ATTN_FN(_args) *a)
+{
+    return a->p.batch * (a->heads * a->blocks / a->walks);
+}
+
+/* Tiles of entries base + lane, 0 beyond the last. */
+ATTN_DEVICE int ATTN_FN(_entry_count)(const ATTN_FN(_args) *a, int base, int walk)
+{
+    ATTN_FN(_unit) u;
+    const int number = base + attn__lane();
+    return number < ATTN_FN(_entries)(a) ? ATTN_FN(_entry)(a, number, walk, &u).count : 0;
+}
+
+/* Tiles of the whole list of a walk.  A warp. */
+ATTN_DEVICE int ATTN_FN(_list_count)(const ATTN_FN(_args) *a, int walk)
+{
+    const int entries = ATTN_FN(_entries)(a);
+    int total = 0;
+    ATTN_NO_UNROLL
+    for (int base = 0; base < entries; base += 32)
+        total += ATTN_FN(_entry_count)(a, base, walk);
+    return ATTN_FN(_sum)(total);
+}
+
+/* The first tile of share n of `shares` of a list; the first ones have one more. */
+ATTN_DEVICE int ATTN_FN(_share_start)(int total, int shares, int n)
+{
+    const int rest = total % shares;
+    return total / shares * n + (n < rest ? n : rest);
+}
+/* Whose share tile n is in. */
+ATTN_DEVICE int ATTN_FN(_share_of)(int total, int shares, int n)
+{
+    const int each = total / shares, rest = total % shares, longer = rest * (each + 1);
+    return n < longer ? n / (each + 1) : rest + (n - longer) / (each > 0 ? each : 1);
+}
+
+/* The list's share of this block.  A warp. */
+ATTN_DEVICE void ATTN_FN(_take_share)(const ATTN_FN(_args) *a, ATTN_FN(_feed) *f)
+{
+    const int share = (int)blockIdx.x / a->walks, walk = (int)blockIdx.x % a->walks, entries = ATTN_FN(_entries)(a);
+    const int total = ATTN_FN(_list_count)(a, walk);
+    const int start = ATTN_FN(_share_start)(total, a->shares, share);
+    int before = 0;
+    f->walk = walk;
+    f->number = entries;
+    f->skip = 0;
+    f->left = ATTN_FN(_share_start)(total, a->shares, share + 1) - start;
+    ATTN_NO_UNROLL
+    for (int base = 0; base < entries; base += 32) {
+        int upto = ATTN_FN(_entry_count)(a, base, walk); /* with all lanes before */
+        const int count = upto;
+        ATTN_UNROLL
+        for (int n = 1; n < 32; n *= 2) {
+            const int other = attn__shuffle_int(upto, attn__lane() >= n ? attn__lane() - n : attn__lane());
+            upto += attn__lane() >= n ? other : 0;
+        }
+        upto += before;
+        const int at = ATTN_FN(_sum)(upto <= start); /* entries that end before the share starts */
+        if (at < 32) {
+            f->number = base + at;
+            f->skip = start - attn__shuffle_int(upto - count, at);
+            return;
+        }
+        before = attn__shuffle_int(upto, 31);
+    }
+}
+
+/* What this block does first. */
+ATTN_DEVICE void ATTN_FN(_feed_start)(const ATTN_FN(_args) *a, int clusters, ATTN_FN(_feed) *f)
+{
+    f->number = blockIdx.x;
+    f->walk = f->skip = f->left = 0;
+    if (!clusters && a->shares)
+        ATTN_FN(_take_share)(a, f);
+}
+
+/* The next work; 0 if there is none.  Part 0 of a share is what it begins with. */
+ATTN_DEVICE int ATTN_FN(_next_work)(const ATTN_FN(_args) *a, int clusters, ATTN_FN(_feed) *f, ATTN_FN(_work) *w,
+                                    ATTN_FN(_unit) *u)
+{
+    const int walks = a->heads * a->blocks;
+#if ATTN_CLUSTERS
+    if (clusters) {
+        const int size = a->cluster, rank = attn__cluster_rank();
+        if (f->left)
+            return 0;
+        f->left = 1;
+        const unsigned number = blockIdx.x / (unsigned)size;
+        w->tiles = ATTN_FN(_tiles_of)(a, (int)(number / (unsigned)walks), (int)(number % (unsigned)walks), u);
+        w->part = 0;
+        w->from = (int)((int64_t)w->tiles.count * rank / size);
+        w->to = (int)((int64_t)w->tiles.count * (rank + 1) / size);
+        return w->tiles.count > 0;
+    }
+#else
+    (void)clusters;
+#endif
+    if (a->shares) {
+        w->part = 1;
+        while (f->left > 0) {
+            w->tiles = ATTN_FN(_entry)(a, (int)f->number, f->walk, u);
+            ++f->number;
+            w->from = f->skip;
+            w->to = f->left < w->tiles.count - w->from ? w->from + f->left : w->tiles.count;
+            f->skip = 0;
+            f->left -= w->to - w->from;
+            if (w->to > w->from)
+                return 1;
+        }
+        return 0;
+    }
+    while (f->number < a->units) {
+        const int64_t rest = f->number / walks;
+        const int walk = (int)(f->number - rest * walks), part = (int)(rest % a->parts);
+        f->number += gridDim.x;
+        w->tiles = ATTN_FN(_tiles_of)(a, (int)(rest / a->parts), walk, u);
+        w->part = part;
+        w->from = ATTN_FN(_tiles_before)(&w->tiles, (int64_t)part * a->part_keys);
+        w->to = part + 1 < a->parts ? ATTN_FN(_tiles_before)(&w->tiles, (int64_t)(part + 1) * a->part_keys)
+                                    : w->tiles.count;
+        if (w->tiles.count)
+            return 1;
+    }
+    return 0;
+}
+
+/* ---- copies: each warp for itself ------------------------------------------------------------------- */
+
+typedef struct ATTN_FN(_loader) {
+    ATTN_FN(_feed) feed;     /* after the unit at hand */
+    ATTN_FN(_tiles) tiles;   /* of the unit at hand */
+    int at, to;              /* the tile that is copied next, and where they end; at >= to: nothing is left */
+    int len_k;
+    int64_t k, v;            /* element of key 0 of the sequence, or of a page, and this head */
+    const int32_t *pages;
+    int page, page_after;    /* of tile at + lane * ATTN_WARPS, counted from `turn` tiles ago; and of the 32 after them.
+                              * Where pages end within tiles: of key `lane` of the next tile */
+    int turn;
+} ATTN_FN(_loader);
+
+/* The page of entry n of the sequence; one that is out of range is 0. */
+ATTN_DEVICE int ATTN_FN(_page)(const ATTN_FN(_args) *a, const ATTN_FN(_loader) *l, int n)
+{
+    const int page = l->pages[n];
+    return page < 0 || (a->p.num_pages && page >= a->p.num_pages) ? 0 : page;
+}
+
+/* Whether a tile lies in one page: keys are then as far from each other as in a dense tensor. */
+ATTN_DEVICE int ATTN_FN(_whole_pages)(const ATTN_FN(_args) *a)
+{
+    return a->p.page_size % ATTN_TILE_K == 0;
+}
+
+/* Pages of 32 tiles from tile n on, a lane each; or of the keys of that tile. */
+ATTN_DEVICE int ATTN_FN(_pages_from)(const ATTN_FN(_args) *a, const ATTN_FN(_loader) *l, int n)
+{
+    const int lane = attn__lane();
+    int key;
+    if (ATTN_FN(_whole_pages)(a)) {
+        n += lane * ATTN_WARPS;
+        key = n < l->to ? ATTN_FN(_key_of)(&l->tiles, n) : l->len_k;
+    } else {
+        key = n < l->to && lane < ATTN_TILE_K ? ATTN_FN(_key_of)(&l->tiles, n) + lane : l->len_k;
+    }
+    return key < l->len_k ? ATTN_FN(_page)(a, l, (int)attn__divide((unsigned)key, a->by_page)) : 0;
+}
+
+/* To the next unit of which this warp has a tile. */
+ATTN_DEVICE void ATTN_FN(_load_work)(const ATTN_FN(_args) *a, int clusters, ATTN_FN(_loader) *l)
+{
+    const attn_params *p = &a->p;
+    ATTN_FN(_unit) u;
+    ATTN_FN(_work) w;
+    do {
+        l->at = l->to = 0;
+        if (!ATTN_FN(_next_work)(a, clusters, &l->feed, &w, &u))
+            return;
+        l->at = w.from + (int)threadIdx.x / 32;
+        l->to = w.to;
+    } while (l->at >= l->to);
+    l->tiles = w.tiles;
+    l->len_k = u.len_k;
+    l->k = (int64_t)u.g * p->k.stride[2];
+    l->v = (int64_t)u.g * p->v.stride[2];
+    if (ATTN_PAGED && p->page_size) {
+        l->pages = p->block_table ? p->block_table + (int64_t)u.b * p->block_table_stride
+                                  : p->page_indices + p->page_indptr[u.b];
+        l->page = ATTN_FN(_pages_from)(a, l, l->at);
+        if (ATTN_FN(_whole_pages)(a))
+            l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
+        l->turn = 0;
+    } else {
+        l->k += (int64_t)u.b * p->k.stride[0] + u.base_k * p->k.stride[1];
+        l->v += (int64_t)u.b * p->v.stride[0] + u.base_k * p->v.stride[1];
+    }
+}
+
+/* The keys k0 ... of K or V, which lie `stride` elements from each other, the first at `from`; zeros from the last key
+ * on, and from dim on. */
+ATTN_DEVICE void ATTN_FN(_copy_rows)(const ATTN_KV_T *from, int64_t stride, int there, int pieces, int dim,
+                                     int row_bytes, unsigned char *to)
+{
+    const int lane = attn__lane();
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_TILE_K * pieces / 32; ++n) {
+        const int step = 32 % pieces == 0;
+        const int row = step ? n * (32 / pieces) + lane / pieces : (n * 32 + lane) / pieces;
+        const int piece = step ? lane % pieces : (n * 32 + lane) % pieces;
+        attn__copy_async(to + row * row_bytes + piece * 16, from + row * stride + piece * 8,
+                         row < there && piece * 8 < dim ? 16 : 0);
+    }
+}
+
+/* The same of keys that lie anywhere: that of lane n at from + at. */
+ATTN_DEVICE void ATTN_FN(_copy_keys)(const ATTN_KV_T *from, int64_t at, int there, int pieces, int dim, int row_bytes,
+                                     unsigned char *to)
+{
+    const int lane = attn__lane();
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_TILE_K * pieces / 32; ++n) {
+        const int row = (n * 32 + lane) / pieces, piece = (n * 32 + lane) % pieces;
+        const uint32_t low = (uint32_t)attn__shuffle_int((int)(uint32_t)at, row);
+        const int64_t high = attn__shuffle_int((int)(at >> 32), row);
+        attn__copy_async(to + row * row_bytes + piece * 16, from + (high * ((int64_t)1 << 32) + low) + piece * 8,
+                         row < there && piece * 8 < dim ? 16 : 0);
+    }
+}
+
+/* Copies the next tile of this warp, if there is one, and goes on to the one after. */
+ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, int clusters, ATTN_FN(_loader) *l, unsigned char *stage)
+{
+    const attn_params *p = &a->p;
+    unsigned char *const v_stage = stage + ATTN_TILE_K * ATTN_K_BYTES;
+    const int dim = ATTN_FN(_dim)(a), dim_v = ATTN_FN(_dim_v)(a);
+    if (l->at < l->to) {
+        const int k0 = ATTN_FN(_key_of)(&l->tiles, l->at), there = l->len_k - k0, next = l->at + ATTN_WARPS;
+        const ATTN_KV_T *k = (const ATTN_KV_T *)p->k.data, *v = (const ATTN_KV_T *)p->v.data;
+        if (ATTN_PAGED && p->page_size && !ATTN_FN(_whole_pages)(a)) {
+            const int key = k0 + attn__lane();
+            const int within = key - (int)attn__divide((unsigned)key, a->by_page) * p->page_size;
+            ATTN_FN(_copy_keys)(k, l->k + l->page * p->k.stride[0] + within * p->k.stride[1], there, 2 * ATTN_KS, dim,
+                                ATTN_K_BYTES, stage);
+            ATTN_FN(_copy_keys)(v, l->v + l->page * p->v.stride[0] + within * p->v.stride[1], there, 2 * ATTN_NV,
+                                dim_v, ATTN_V_BYTES, v_stage);
+            l->page = ATTN_FN(_pages_from)(a, l, next);
+        } else {
+            int row = k0;
+            k += l->k;
+            v += l->v;
+            if (ATTN_PAGED && p->page_size) {
+                const int page = attn__shuffle_int(l->page, l->turn);
+                row = k0 - (int)attn__divide((unsigned)k0, a->by_page) * p->page_size;
+                k += page * p->k.stride[0];
+                v += page * p->v.stride[0];
+                if (++l->turn == 32) {
+                    l->turn = 0;
+                    l->page = l->page_after;
+                    l->page_after = ATTN_FN(_pages_from)(a, l, next + 32 * ATTN_WARPS);
+                }
+            }
+            ATTN_FN(_copy_rows)(k + row * p->k.stride[1], p->k.stride[1], there, 2 * ATTN_KS, dim, ATTN_K_BYTES,
+                                stage);
+            ATTN_FN(_copy_rows)(v + row * p->v.stride[1], p->v.stride[1], there, 2 * ATTN_NV, dim_v, ATTN_V_BYTES,
+                                v_stage);
+        }
+        l->at = next;
+        if (next >= l->to)
+            ATTN_FN(_load_work)(a, clusters, l);
+    }
+    attn__copy_async_commit();
+}
+
+/* ---- a warp's sums ----------------------------------------------------------------------------------- */
+
+typedef struct ATTN_FN(_state) {
+    uint32_t q[ATTN_RM][ATTN_KS][4];
+    float o[ATTN_RN][ATTN_NV][4]; /* O^T */
+    float sum[ATTN_RN][4];        /* of P as it was rounded, in [0] and [1], for the rows that o is of */
+    float minus_r[ATTN_RN], l[ATTN_RN]; /* of row lane / 4 of each 8; l: of this lane's keys */
+    float unit;                   /* what makes a score in S one in log2 */
+    int pass;                     /* 0, or 1 to 3 for the parts of a V that is not finite */
+} ATTN_FN(_state);
+
+/* Q of the unit, as the operand of Q K^T. */
+ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_state) *w)
+{
+    const int dim = ATTN_FN(_dim)(a), column = attn__lane() % 4 * 2;
+    ATTN_UNROLL
+    for (int n = 0; n < 2 * ATTN_RM; ++n) {
+        const int row = attn__lane() / 4 + 8 * n;
+        const uint16_t *q = (const uint16_t *)a->p.q.data + column;
+        if (n < ATTN_RN)
+            q += ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, row));
+        ATTN_UNROLL
+        for (int d = 0; d < 2 * ATTN_KS; ++d)
+            w->q[n / 2][d / 2][d % 2 * 2 + n % 2] =
+                n < ATTN_RN && row < u->rows && d * 8 < dim ? *(const uint32_t *)(q + d * 8) : 0u;
+    }
+}
+
+ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
+{
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RN; ++n) {
+        ATTN_UNROLL
+        for (int e = 0; e < 4 * ATTN_NV; ++e)
+            w->o[n][e / 4][e % 4] = 0.0f;
+        w->sum[n][0] = w->sum[n][1] = w->sum[n][2] = w->sum[n][3] = w->l[n] = 0.0f;
+        w->minus_r[n] = -ATTN_NO_SCORE;
+    }
+}
+
+/* S = Q K^T of a tile; k_at: of this lane's row for ldmatrix. */
+ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, uint32_t k_at, float (*s)[ATTN_NK][4])
+{
+    float other[ATTN_RM][ATTN_NK][4]; /* the second chain */
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RM * ATTN_NK * 4; ++n)
+        s[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = other[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = 0.0f;
+    ATTN_UNROLL
+    for (int ks = 0; ks < ATTN_KS; ++ks) {
+        ATTN_UNROLL
+        for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
+            uint32_t b[4];
+            attn__ldmatrix_x4(b, k_at + (uint32_t)(kk * 16 * ATTN_K_BYTES + ks * 32));
+            ATTN_UNROLL
+            for (int m = 0; m < ATTN_RM; ++m) {
+                float(*const to)[4] = (ks % ATTN_CHAINS ? other[m] : s[m]) + 2 * kk;
+                ATTN_FN(_mma)(to[0], w->q[m][ks], b);
+                ATTN_FN(_mma)(to[1], w->q[m][ks], b + 2);
+            }
+        }
+    }
+    if (ATTN_CHAINS > 1) {
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_RM * ATTN_NK * 4; ++n)
+            s[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] += other[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4];
+    }
+}
+
+/* What changes the scores of a tile: softcap, biases, masks. */
+ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const ATTN_FN(_state) *w, int k0,
+                                  float (*s)[ATTN_NK][4])
+{
+    const int changed = ATTN_FN(_has_score)(a), edge = ATTN_FN(_is_edge)(&u->span, k0);
+    if (!changed && !edge && w->pass < 2)
+        return;
+    const int column = k0 + attn__lane() % 4 * 2;
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RN; ++r) {
+        const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, attn__lane() / 4 + 8 * r);
+        float x[2 * ATTN_NK];
+        ATTN_UNROLL
+        for (int n = 0; n < 2 * ATTN_NK; ++n)
+            x[n] = s[r / 2][n / 2][r % 2 * 2 + n % 2];
+        if (changed)
+            ATTN_FN(_score_row)(a, u, at.i, ATTN_FN(_head)(a, u, at), column, 2, 8, 2 * ATTN_NK, x);
+        if (edge) {
+            const attn__keys keys = ATTN_FN(_row_keys)(u, at.i);
+            ATTN_UNROLL
+            for (int n = 0; n < 2 * ATTN_NK; ++n)
+                x[n] = ATTN_FN(_sees)(&keys, column + n / 2 * 8 + n % 2) ? x[n] : ATTN_NEG_INF;
+        }
+        ATTN_UNROLL
+        for (int n = 0; n < 2 * ATTN_NK; ++n) {
+            if (w->pass >= 2 && x[n] != ATTN_NEG_INF)
+                x[n] = 0.0f; /* as much as any other: its own weight may have been rounded to 0 */
+            s[r / 2][n / 2][r % 2 * 2 + n % 2] = x[n];
+        }
+    }
+}
+
+/* Lifts r to the maximum of each row, or to 0, if a row of the warp has outgrown it: before all, in its first tile. */
+ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_state) *w, float (*s)[ATTN_NK][4])
+{
+    const int lane = attn__lane();
+    float top[ATTN_RN];
+    int over = 0;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RN; ++n) {
+        top[n] = s[n / 2][0][n % 2 * 2];
+        ATTN_UNROLL
+        for (int e = 0; e < ATTN_NK; ++e)
+            top[n] = attn__max(attn__max(top[n], s[n / 2][e][n % 2 * 2]), s[n / 2][e][n % 2 * 2 + 1]);
+        over |= fmaf(top[n], w->unit, w->minus_r[n]) > ATTN_ROOM;
+    }
+    if (!attn__any(over))
+        return;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RN; ++n) {
+        const float before = -w->minus_r[n];
+        float now = attn__max(top[n], attn__shuffle_xor(top[n], 1));
+        now = attn__max(now, attn__shuffle_xor(now, 2)) * w->unit;
+        now = before == ATTN_NO_SCORE && now > -ATTN_NEAR && now < ATTN_NEAR ? 0.0f : attn__max(now, before);
+        const float factor = attn__exp2(before - now);
+        const float factors[2] = { attn__shuffle(factor, lane % 4 * 8), attn__shuffle(factor, lane % 4 * 8 + 4) };
+        w->minus_r[n] = -now;
+        w->l[n] *= factor;
+        ATTN_UNROLL
+        for (int e = 0; e < 4; ++e) {
+            w->sum[n][e] *= factors[e % 2];
+            ATTN_UNROLL
+            for (int nv = 0; nv < ATTN_NV; ++nv)
+                w->o[n][nv][e] *= factors[e % 2];
+        }
+    }
+}
+
+/* P = 2^(S - r); O^T += V^T P^T; v_at: of this lane's row for ldmatrix. */
+ATTN_DEVICE void ATTN_FN(_values)(ATTN_FN(_state) *w, uint32_t v_at, float (*s)[ATTN_NK][4])
+{
+    const uint32_t ones[4] = { ATTN_ONE * 0x10001u, ATTN_ONE * 0x10001u, ATTN_ONE * 0x10001u, ATTN_ONE * 0x10001u };
+    uint32_t p[ATTN_NK / 2][ATTN_RN][2];
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RN * ATTN_NK; ++n) {
+        const int r = n / ATTN_NK, e = n % ATTN_NK;
+        const float *const x = s[r / 2][e] + r % 2 * 2;
+        const float p0 = attn__exp2(fmaf(x[0], w->unit, w->minus_r[r]));
+        const float p1 = attn__exp2(fmaf(x[1], w->unit, w->minus_r[r]));
+        w->l[r] += p0 + p1;
+        p[e / 2][r][e % 2] = ATTN_PACK(p0, p1);
+    }
+    ATTN_UNROLL
+    for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
+        ATTN_UNROLL
+        for (int r = 0; r < ATTN_RN; ++r)
+            ATTN_FN(_mma)(w->sum[r], ones, p[kk][r]);
+        ATTN_UNROLL
+        for (int nv = 0; nv < ATTN_NV; ++nv) {
+            uint32_t v[4];
+            attn__ldmatrix_x4_trans(v, v_at + (uint32_t)(kk * 16 * ATTN_V_BYTES + nv * 32));
+            ATTN_UNROLL
+            for (int r = 0; r < ATTN_RN; ++r)
+                ATTN_FN(_mma)(w->o[r][nv], v, p[kk][r]);
+        }
+    }
+}
+
+/* V of a tile as a pass of a unit needs it, in place, by its warp: 1 its finite elements, 0 for others; 2 1 for each
+ * that is +inf or NaN, else 0; 3 the same of -inf. */
+ATTN_DEVICE void ATTN_FN(_split)(int pass, unsigned char *v)
+{
+    const int pairs = 8 * ATTN_NV;
+    ATTN_NO_UNROLL
+    for (int n = attn__lane(); n < ATTN_TILE_K * pairs; n += 32) {
+        uint32_t *at = (uint32_t *)(void *)(v + n / pairs * ATTN_V_BYTES + n % pairs * 4);
+        const uint32_t x = *at, mantissa = x & ~ATTN_EXPONENTS & 0x7fff7fffu;
+        /* One bit for each of the two elements, its lowest. */
+        const uint32_t not_finite = ((x & ATTN_EXPONENTS) + ATTN_EXPONENT) >> 15 & 0x00010001u;
+        const uint32_t nan = (mantissa + 0x7fff7fffu) >> 15, sign = (pass == 2 ? ~x : x) >> 15;
+        *at = pass == 1 ? x & ~(not_finite * 0xffffu) : (not_finite & (nan | sign)) * ATTN_ONE;
+    }
+    __syncwarp();
+}
+
+/* ---- the end of a unit ------------------------------------------------------------------------------- */
+
+enum { ATTN_FN(_found_wrong) = 1, ATTN_FN(_found_r) = 2 }; /* not finite; an r that is not 0 */
+
+/* A warp's sums to shared memory. */
+ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_unit) *u, ATTN_FN(_state) *w, unsigned char *smem)
+{
+    const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
+    float *const o = (float *)(void *)(smem + ATTN_O_AT) + warp * ATTN_TILE_Q * ATTN_PITCH;
+    float *const rl = (float *)(void *)(smem + ATTN_RL_AT) + warp * ATTN_TILE_Q * 2;
+    int wrong = 0, other_r = 0;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RN; ++n) {
+        float l = w->l[n];
+        l += attn__shuffle_xor(l, 1);
+        l += attn__shuffle_xor(l, 2);
+        other_r |= w->minus_r[n] != 0.0f && lane / 4 + 8 * n < u->rows;
+        if (lane % 4 == 0) {
+            rl[(lane / 4 + 8 * n) * 2] = -w->minus_r[n];
+            rl[(lane / 4 + 8 * n) * 2 + 1] = l;
+        }
+        ATTN_UNROLL
+        for (int e = 0; e < 2; ++e) {
+            const int row = lane % 4 * 2 + e + 8 * n;
+            const float own = attn__shuffle(l, lane % 4 * 8 + 4 * e);
+            /* O is of rounded weights, l is not: as if both were not. */
+            const float factor = w->sum[n][e] != own && w->sum[n][e] != 0.0f ? own / w->sum[n][e] : 1.0f;
+            float all = own; /* not finite if any is not; the other way round does no harm */
+            ATTN_UNROLL
+            for (int d = 0; d < 2 * ATTN_NV; ++d) {
+                const float x = w->o[n][d / 2][d % 2 * 2 + e] * factor;
+                all += x;
+                if (row < u->rows)
+                    o[row * ATTN_PITCH + d * 8 + lane / 4] = x;
+            }
+            wrong |= row < u->rows && !(all - all == 0.0f);
+        }
+    }
+    wrong = attn__any(wrong);
+    other_r = attn__any(other_r);
+    if (lane == 0)
+        ((int *)(void *)(smem + ATTN_FOUND_AT))[warp] =
+            (wrong ? ATTN_FN(_found_wrong) : 0) | (other_r ? ATTN_FN(_found_r) : 0);
+}
+
+/* Four dims of a row, with its r and sum. */
+typedef struct ATTN_FN(_quad) {
+    float x[4], r, l;
+} ATTN_FN(_quad);
+
+/* The sum of n partial results: quads `pitch` floats apart, r and sum of the row `rl_pitch`.  weigh: not all r are
+ * alike. */
+ATTN_DEVICE ATTN_FN(_quad) ATTN_FN(_add)(const float *x, int pitch, const float *rl, int rl_pitch, int n, int weigh)
+{
+    ATTN_FN(_quad) q = { { 0.0f, 0.0f, 0.0f, 0.0f }, rl[0], 0.0f };
+    if (!weigh) {
+        ATTN_UNROLL_4
+        for (int k = 0; k < n; ++k, x += pitch, rl += rl_pitch) {
+            const float4 y = *(const float4 *)(const void *)x;
+            q.x[0] += y.x, q.x[1] += y.y, q.x[2] += y.z, q.x[3] += y.w;
+            q.l += rl[1];
+        }
+        return q;
+    }
+    ATTN_NO_UNROLL
+    for (int k = 1; k < n; ++k)
+        q.r = attn__max(q.r, rl[k * rl_pitch]);
+    ATTN_NO_UNROLL
+    for (int k = 0; k < n; ++k, x += pitch, rl += rl_pitch) {
+        const float4 y = *(const float4 *)(const void *)x;
+        const float f = attn__exp2(rl[0] - q.r);
+        if (rl[1] == 0.0f) /* and x may be what it was */
+            continue;
+        q.x[0] += f * y.x, q.x[1] += f * y.y, q.x[2] += f * y.z, q.x[3] += f * y.w;
+        q.l += f * rl[1];
+    }
+    return q;
+}
+
+/* Stores four dims of a row, and its lse with the first ones. */
+ATTN_DEVICE void ATTN_FN(_put_quad)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int row, int d,
+                                    const ATTN_FN(_quad) *q)
+{
+    const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, row);
+    const int h = ATTN_FN(_head)(a, u, at);
+    float lse;
+    const float scale = ATTN_FN(_finish)(a, h, q->r, q->l, &lse);
+    const int64_t to = ATTN_FN(_o_at)(a, u, at.i, h) + d * a->p.o.stride[3];
+    if (d == 0)
+        ATTN_FN(_put_lse)(a, u, at.i, h, lse);
+    if (a->wide_o) {
+        uint2 pair;
+        pair.x = ATTN_PACK(q->x[0] * scale, q->x[1] * scale);
+        pair.y = ATTN_PACK(q->x[2] * scale, q->x[3] * scale);
+        *(uint2 *)(void *)((uint16_t *)a->p.o.data + to) = pair;
+        return;
+    }
+    ATTN_UNROLL
+    for (int e = 0; e < 4; ++e)
+        ATTN_FN(_put_o)(a, to + e * a->p.o.stride[3], q->x[e] * scale);
+}
+
+/* Adds up the warps' sums of quad n of the unit. */
+ATTN_DEVICE ATTN_FN(_quad) ATTN_FN(_add_warps)(const ATTN_FN(_args) *a, unsigned char *smem, int n, int weigh)
+{
+    const int quads = ATTN_FN(_dim_v)(a) / 4, row = n / quads, d = n % quads * 4;
+    return ATTN_FN(_add)((const float *)(const void *)(smem + ATTN_O_AT) + row * ATTN_PITCH + d,
+                         ATTN_TILE_Q * ATTN_PITCH, (const float *)(const void *)(smem + ATTN_RL_AT) + 2 * row,
+                         2 * ATTN_TILE_Q, ATTN_WARPS, weigh);
+}
+
+/* +inf, -inf or both (NaN) where a key that is seen has them: what passes 2 and 3 have marked. */
+ATTN_DEVICE void ATTN_FN(_mark)(ATTN_FN(_quad) *q, unsigned marks)
+{
+    ATTN_UNROLL
+    for (int e = 0; e < 4; ++e) {
+        q->x[e] += marks >> e & 1 ? -ATTN_NEG_INF : 0.0f;
+        q->x[e] += marks >> e & 16 ? ATTN_NEG_INF : 0.0f;
+    }
+}
+
+#if ATTN_CLUSTERS
+/* ---- clusters: the blocks send each other slices ----------------------------------------------------- */
+
+/* Quads of a slice. */
+ATTN_DEVICE int ATTN_FN(_slice)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u)
+{
+    return (u->rows * (ATTN_FN(_dim_v)(a) / 4) + a->cluster - 1) / a->cluster;
+}
+/* Quads of slice n: the last ones may have fewer. */
+ATTN_DEVICE int ATTN_FN(_slice_quads)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int n)
+{
+    const int each = ATTN_FN(_slice)(a, u), left = u->rows * (ATTN_FN(_dim_v)(a) / 4) - n * each;
+    return left < 0 ? 0 : left < each ? left : each;
+}
+
+/* Says how much this block awaits.  One thread, before the others of the cluster may send. */
+ATTN_DEVICE void ATTN_FN(_await)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, uint32_t barrier)
+{
+    attn__mbarrier_init(barrier, 1);
+    attn__mbarrier_made();
+    attn__mbarrier_arrive_expect(barrier, (uint32_t)(a->cluster * (ATTN_FN(_slice_quads)(a, u, attn__cluster_rank()) * 16 +
+                                                                   u->rows * 8)));
+}
+
+/* Sends quad n of this block's sum to the block that finishes it, and with the first quads of each row its r and sum to
+ * all. */
+ATTN_DEVICE void ATTN_FN(_send)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, uint32_t base, int n,
+                                const ATTN_FN(_quad) *q)
+{
+    const int each = ATTN_FN(_slice)(a, u), rank = attn__cluster_rank(), quads = ATTN_FN(_dim_v)(a) / 4;
+    const int owner = n / each, row = n / quads;
+    const uint32_t to = base + (uint32_t)(ATTN_SLICES_AT + (rank * each + n - owner * each) * 16);
+    attn__cluster_send4(attn__cluster_map(to, owner), attn__cluster_map(base + ATTN_BARRIER_AT, owner), q->x[0],
+                        q->x[1], q->x[2], q->x[3]);
+    const int other = n - row * quads; /* the first thread of a row sends to block 0, the next to block 1 ... */
+    ATTN_NO_UNROLL
+    for (int to_rank = other; to_rank < a->cluster; to_rank += quads)
+        attn__cluster_send2(
+            attn__cluster_map(base + (uint32_t)(ATTN_SENT_AT + (rank * ATTN_TILE_Q + row) * 8), to_rank),
+            attn__cluster_map(base + ATTN_BARRIER_AT, to_rank), q->r, q->l);
+}
+
+/* Adds up what the blocks have sent and stores this block's slice. */
+ATTN_DEVICE void ATTN_FN(_finish_slice)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem)
+{
+    const int each = ATTN_FN(_slice)(a, u), rank = attn__cluster_rank(), quads = ATTN_FN(_dim_v)(a) / 4;
+    const int mine = ATTN_FN(_slice_quads)(a, u, rank);
+    const float *const sent = (const float *)(const void *)(smem + ATTN_SENT_AT);
+    ATTN_NO_UNROLL
+    for (int n = (int)threadIdx.x; n < mine; n += 32 * ATTN_WARPS) {
+        const int row = (rank * each + n) / quads, d = (rank * each + n) % quads * 4;
+        const float *const rl = sent + 2 * row;
+        int weigh = 0;
+        for (int k = 1; k < a->cluster; ++k)
+            weigh |= rl[k * ATTN_TILE_Q * 2] != rl[0];
+        const ATTN_FN(_quad) q =
+            ATTN_FN(_add)((const float *)(const void *)(smem + ATTN_SLICES_AT) + 4 * n, 4 * each, rl, 2 * ATTN_TILE_Q,
+                          a->cluster, weigh);
+        ATTN_FN(_put_quad)(a, u, row, d, &q);
+    }
+}
+#endif
+
+/* What becomes of the warps' sums, once they are in shared memory: the marks of a pass, or the result. */
+ATTN_DEVICE void ATTN_FN(_deliver)(const ATTN_FN(_args) *a, int clusters, const ATTN_FN(_unit) *u,
+                                   const ATTN_FN(_work) *work, int pass, int found, unsigned char *smem)
+{
+    const int quads = ATTN_FN(_dim_v)(a) / 4, whole = work->from == 0 && work->to == work->tiles.count;
+    unsigned char *const marks = smem + ATTN_MARKS_AT;
+    ATTN_NO_UNROLL
+    for (int n = (int)threadIdx.x; n < u->rows * quads; n += 32 * ATTN_WARPS) {
+        const int row = n / quads, d = n % quads * 4;
+        ATTN_FN(_quad) q = ATTN_FN(_add_warps)(a, smem, n, found & ATTN_FN(_found_r));
+        if (pass >= 2) {
+            unsigned mark = 0;
+            ATTN_UNROLL
+            for (int e = 0; e < 4; ++e)
+                mark |= (unsigned)(q.x[e] > 0.0f) << e;
+            marks[n] = (unsigned char)(pass == 2 ? mark : marks[n] | mark << 4);
+            continue;
+        }
+        if (pass)
+            ATTN_FN(_mark)(&q, marks[n]);
+#if ATTN_CLUSTERS
+        if (clusters) {
+            ATTN_FN(_send)(a, u, attn__shared_address(smem), n, &q);
+            continue;
+        }
+#else
+        (void)clusters;
+#endif
+        if (whole && (a->shares || a->parts == 1)) {
+            ATTN_FN(_put_quad)(a, u, row, d, &q);
+        } else {
+            const int64_t to = work->part * a->part_rows +
+                               (a->shares ? (int64_t)blockIdx.x * ATTN_TILE_Q + row : ATTN_FN(_part_row)(a, u, row));
+            *(float4 *)(void *)(a->part_o + to * ATTN_FN(_dim_v)(a) + d) = make_float4(q.x[0], q.x[1], q.x[2], q.x[3]);
+            if (d == 0) {
+                a->part_m[to] = q.l == 0.0f ? ATTN_NEG_INF : q.r;
+                a->part_l[to] = q.l;
+            }
+        }
+    }
+}
+
+/* ---- the kernels ------------------------------------------------------------------------------------- */
+
+/* One work after the other.  clusters: a constant. */
+ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned char *smem)
+{
+    const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
+    unsigned char *const ring = smem + warp * ATTN_STAGES * ATTN_STAGE_BYTES;
+    const uint32_t base = attn__shared_address(smem);
+    /* ldmatrix: lanes 0..7 give keys 0..7 of the first 8 dims, 8..15 the same keys of the next 8 dims, the others keys
+     * 8..15.  For K that is B of Q K^T; transposed, for V, A of V^T P^T. */
+    const uint32_t k_row = (uint32_t)((lane % 8 + lane / 16 * 8) * ATTN_K_BYTES + lane / 8 % 2 * 16);
+    const uint32_t v_row = (uint32_t)((lane % 8 + lane / 16 * 8) * ATTN_V_BYTES + lane / 8 % 2 * 16);
+    const uint32_t k_at = attn__shared_address(ring) + k_row;
+    const uint32_t v_at = attn__shared_address(ring) + ATTN_TILE_K * ATTN_K_BYTES + v_row;
+    ATTN_FN(_unit) *const u = (ATTN_FN(_unit) *)(void *)(smem + ATTN_UNIT_AT + warp * ATTN_FN(_unit_bytes));
+    ATTN_FN(_feed) feed;
+    ATTN_FN(_loader) loader;
+    ATTN_FN(_state) w;
+    int stage = 0, part = 0, started = 0;
+    ATTN_FN(_feed_start)(a, clusters, &feed);
+    w.unit = ATTN_FN(_has_score)(a) ? 1.0f : a->scale_log2;
+    for (;;) {
+        const ATTN_FN(_feed) before = feed;
+        ATTN_FN(_work) work;
+        ATTN_FN(_unit) unit;
+        if (!ATTN_FN(_next_work)(a, clusters, &feed, &work, &unit))
+            break;
+        if (a->shares)
+            work.part = part;
+        part = 1;
+        if (lane == 0)
+            *u = unit; /* in registers, what the end needs of it would lie through the loop */
+#if ATTN_CLUSTERS
+        if (clusters) {
+            if (threadIdx.x == 0)
+                ATTN_FN(_await)(a, &unit, base + ATTN_BARRIER_AT);
+            attn__cluster_arrive();
+        }
+#endif
+        ATTN_FN(_load_q)(a, &unit, &w); /* before the first keys */
+        __syncwarp();
+        w.pass = 0;
+        ATTN_NO_UNROLL
+        for (;;) {
+            if (!started || w.pass) { /* a pass begins with the unit's first tile again */
+                ATTN_COPY_ASYNC_WAIT(0);
+                __syncwarp();
+                loader.feed = before;
+                loader.pages = NULL;
+                loader.page = loader.page_after = loader.turn = 0;
+                loader.len_k = 0;
+                loader.k = loader.v = 0;
+                ATTN_FN(_load_work)(a, clusters, &loader);
+                ATTN_NO_UNROLL
+                for (stage = 0; stage < ATTN_STAGES; ++stage)
+                    ATTN_FN(_load)(a, clusters, &loader, ring + stage * ATTN_STAGE_BYTES);
+                stage = 0;
+                started = 1;
+            }
+            ATTN_FN(_clear)(&w);
+            ATTN_NO_UNROLL
+            for (int t = work.from + warp; t < work.to; t += ATTN_WARPS) {
+                const int k0 = ATTN_FN(_key_of)(&work.tiles, t), at = stage * ATTN_STAGE_BYTES;
+                float s[ATTN_RM][ATTN_NK][4];
+                ATTN_COPY_ASYNC_WAIT(ATTN_STAGES - 1);
+                __syncwarp();
+                if (w.pass)
+                    ATTN_FN(_split)(w.pass, ring + at + ATTN_TILE_K * ATTN_K_BYTES);
+                ATTN_FN(_scores)(&w, k_at + (uint32_t)at, s);
+                ATTN_FN(_change)(a, u, &w, k0, s);
+                ATTN_FN(_lift)(&w, s);
+                ATTN_FN(_values)(&w, v_at + (uint32_t)at, s);
+                __syncwarp();
+                ATTN_FN(_load)(a, clusters, &loader, ring + at);
+                stage = stage + 1 < ATTN_STAGES ? stage + 1 : 0;
+            }
+            ATTN_FN(_leave)(u, &w, smem);
+            __syncthreads();
+            int found = 0;
+            ATTN_UNROLL
+            for (int n = 0; n < ATTN_WARPS; ++n)
+                found |= ((const int *)(const void *)(smem + ATTN_FOUND_AT))[n];
+            const int again = w.pass == 0 && (found & ATTN_FN(_found_wrong));
+#if ATTN_CLUSTERS
+            if (clusters && w.pass == 0)
+                attn__cluster_wait(); /* all have started, and said what they await */
+#endif
+            if (!again)
+                ATTN_FN(_deliver)(a, clusters, u, &work, w.pass, found, smem);
+            w.pass = again ? 2 : w.pass == 2 ? 3 : w.pass == 3 ? 1 : 0;
+            if (!w.pass)
+                break;
+            __syncthreads(); /* the sums have been read */
+        }
+#if ATTN_CLUSTERS
+        if (clusters) {
+            attn__cluster_mbarrier_wait(base + ATTN_BARRIER_AT, 0);
+            ATTN_FN(_finish_slice)(a, u, smem);
+            break;
+        }
+#endif
+        __syncthreads();
+    }
+    ATTN_COPY_ASYNC_WAIT(0);
+}
+
+/* Of the list: where the partial results of a row of sequence u->b and KV head u->g lie, `row` of all of its rows;
+ * 0 if there are none, because one block had the unit whole.  A warp. */
+ATTN_DEVICE int ATTN_FN(_parts_of)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int row, ATTN_FN(_parts) *parts)
+{
+    const int block = row / ATTN_TILE_Q, walk_all = u->g * a->blocks + block, walk = walk_all % a->walks;
+    const int turns = a->heads * a->blocks / a->walks, own = u->b * turns + walk_all / a->walks;
+    int total = 0, before = 0, count = 0;
+    ATTN_NO_UNROLL
+    for (int base = 0; base < ATTN_FN(_entries)(a); base += 32) {
+        const int n = ATTN_FN(_entry_count)(a, base, walk), number = base + attn__lane();
+        total += n;
+        before += number < own ? n : 0;
+        count += number == own ? n : 0;
+    }
+    total = ATTN_FN(_sum)(total);
+    before = ATTN_FN(_sum)(before);
+    count = ATTN_FN(_sum)(count);
+    const int first = ATTN_FN(_share_of)(total, a->shares, before);
+    const int last = ATTN_FN(_share_of)(total, a->shares, before + count - 1);
+    const int begins = ATTN_FN(_share_start)(total, a->shares, first) == before;
+    parts->count = last - first + 1;
+    parts->step = (int64_t)a->walks * ATTN_TILE_Q;
+    parts->first = first * parts->step + (int64_t)walk * ATTN_TILE_Q + row % ATTN_TILE_Q;
+    parts->zero = parts->first + (begins ? 0 : a->part_rows);
+    return count > 0 && first != last;
+}
+
+#endif /* __CUDA_ARCH__ */
+
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
+    ATTN_SHARED(smem);
+    ATTN_FN(_run)(&a, 0, smem);
+#endif
+}
+
+#if ATTN_CLUSTERS
+ATTN_GLOBAL(ATTN_FN(_cluster_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
+    ATTN_SHARED(smem);
+    ATTN_FN(_run)(&a, 1, smem);
+#endif
+}
+#endif
+
+/* Starts the kernel. */
+static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
+{
+#if ATTN_CLUSTERS
+    if (a->cluster)
+        return ATTN_LAUNCH_CLUSTER(ATTN_FN(_cluster_kernel), (unsigned)(a->units * a->cluster), (unsigned)a->cluster,
+                                   32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
+#endif
+    const unsigned grid = a->shares || a->units < ATTN_GRID_MOST ? (unsigned)a->units : ATTN_GRID_MOST;
+    return ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
+}
+
+#include <attn/template/launch_cuda.cuh>
+
+#undef ATTN_RN
+#undef ATTN_RM
+#undef ATTN_KS
+#undef ATTN_NV
+#undef ATTN_NK
+#undef ATTN_CHAINS
+#undef ATTN_K_BYTES
+#undef ATTN_V_BYTES
+#undef ATTN_STAGE_BYTES
+#undef ATTN_PITCH
+#undef ATTN_SLICES
+#undef ATTN_O_AT
+#undef ATTN_RL_AT
+#undef ATTN_FOUND_AT
+#undef ATTN_MARKS_AT
+#undef ATTN_UNIT_AT
+#undef ATTN_SLICES_AT
+#undef ATTN_SENT_AT
+#undef ATTN_BARRIER_AT
+#undef ATTN_NO_SCORE
+#undef ATTN_PACK
+#undef ATTN_ROOM
+#undef ATTN_NEAR
+#undef ATTN_EXPONENTS
+#undef ATTN_EXPONENT
+#undef ATTN_ONE
