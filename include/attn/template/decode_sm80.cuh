@@ -122,10 +122,9 @@ typedef struct ATTN_FN(_tiles) {
 
 /* Sequence, rows, masks and tiles of a unit: KV head and block of rows number `walk` of sequence b.  One tile at least,
  * so that somebody stores what empty rows are; none if there is no row. */
-ATTN_DEVICE ATTN_FN(_tiles) ATTN_FN(_tiles_of)(const ATTN_FN(_args) *a, int b, int walk, ATTN_FN(_unit) *u)
+ATTN_DEVICE void ATTN_FN(_tiles_of)(const ATTN_FN(_args) *a, int b, int walk, ATTN_FN(_unit) *u, ATTN_FN(_tiles) *t)
 {
     const int block = a->blocks > 1 ? walk % a->blocks : 0;
-    ATTN_FN(_tiles) t;
     u->b = b;
     u->g = a->blocks > 1 ? walk / a->blocks : walk;
     u->part = u->chunk = 0;
@@ -133,21 +132,20 @@ ATTN_DEVICE ATTN_FN(_tiles) ATTN_FN(_tiles_of)(const ATTN_FN(_args) *a, int b, i
     u->row0 = block * ATTN_TILE_Q;
     const int64_t left = (int64_t)u->len_q * ATTN_FN(_group)(a) - u->row0;
     u->rows = left < ATTN_TILE_Q ? (int)left : ATTN_TILE_Q;
-    t.sink = t.sinks = t.first = t.count = 0;
+    t->sink = t->sinks = t->first = t->count = 0;
     if (left <= 0)
-        return t;
+        return;
     u->span = ATTN_FN(_span)(a, u, 0, ATTN_TILE_Q - 1);
     int end = u->span.lo < u->span.hi ? (u->span.hi + ATTN_TILE_K - 1) / ATTN_TILE_K : 0;
-    t.first = u->span.lo / ATTN_TILE_K;
+    t->first = u->span.lo / ATTN_TILE_K;
     if (ATTN_SINK_TOKENS && u->span.sink_lo < u->span.sink_hi) {
         const int sinks_end = (u->span.sink_hi + ATTN_TILE_K - 1) / ATTN_TILE_K;
-        t.sink = u->span.sink_lo / ATTN_TILE_K;
-        t.sinks = sinks_end - t.sink;
-        t.first = t.first > sinks_end ? t.first : sinks_end;
+        t->sink = u->span.sink_lo / ATTN_TILE_K;
+        t->sinks = sinks_end - t->sink;
+        t->first = t->first > sinks_end ? t->first : sinks_end;
     }
-    t.count = t.sinks + (end > t.first ? end - t.first : 0);
-    t.count = t.count ? t.count : 1;
-    return t;
+    t->count = t->sinks + (end > t->first ? end - t->first : 0);
+    t->count = t->count ? t->count : 1;
 }
 
 /* The first key of tile n of them. */
@@ -177,14 +175,14 @@ typedef struct ATTN_FN(_feed) {
 typedef struct ATTN_FN(_work) {
     ATTN_FN(_tiles) tiles;
     int from, to;
-    int part; /* of the partial results */
+    int part; /* parts: of the keys */
 } ATTN_FN(_work);
 
 /* Tiles of entry `number` of the list, as walk `walk` has it. */
-ATTN_DEVICE ATTN_FN(_tiles) ATTN_FN(_entry)(const ATTN_FN(_args) *a, int number, int walk, ATTN_FN(_unit) *u)
+ATTN_DEVICE void ATTN_FN(_entry)(const ATTN_FN(_args) *a, int number, int walk, ATTN_FN(_unit) *u, ATTN_FN(_tiles) *t)
 {
     const int turns = a->heads * a->blocks / a->walks, b = turns > 1 ? number / turns : number;
-    return ATTN_FN(_tiles_of)(a, b, (number - b * turns) * a->walks + walk, u);
+    ATTN_FN(_tiles_of)(a, b, (number - b * turns) * a->walks + walk, u, t);
 }
 ATTN_DEVICE int ATTN_FN(_entries)(const ATTN_FN(_args) *a)
 {
@@ -195,8 +193,12 @@ ATTN_DEVICE int ATTN_FN(_entries)(const ATTN_FN(_args) *a)
 ATTN_DEVICE int ATTN_FN(_entry_count)(const ATTN_FN(_args) *a, int base, int walk)
 {
     ATTN_FN(_unit) u;
+    ATTN_FN(_tiles) t;
     const int number = base + attn__lane();
-    return number < ATTN_FN(_entries)(a) ? ATTN_FN(_entry)(a, number, walk, &u).count : 0;
+    t.count = 0;
+    if (number < ATTN_FN(_entries)(a))
+        ATTN_FN(_entry)(a, number, walk, &u, &t);
+    return t.count;
 }
 
 /* Tiles of the whole list of a walk.  A warp. */
@@ -275,8 +277,7 @@ ATTN_DEVICE int ATTN_FN(_next_work)(const ATTN_FN(_args) *a, int clusters, ATTN_
             return 0;
         f->left = 1;
         const unsigned number = blockIdx.x / (unsigned)size;
-        w->tiles = ATTN_FN(_tiles_of)(a, (int)(number / (unsigned)walks), (int)(number % (unsigned)walks), u);
-        w->part = 0;
+        ATTN_FN(_tiles_of)(a, (int)(number / (unsigned)walks), (int)(number % (unsigned)walks), u, &w->tiles);
         w->from = (int)((int64_t)w->tiles.count * rank / size);
         w->to = (int)((int64_t)w->tiles.count * (rank + 1) / size);
         return w->tiles.count > 0;
@@ -285,9 +286,8 @@ ATTN_DEVICE int ATTN_FN(_next_work)(const ATTN_FN(_args) *a, int clusters, ATTN_
     (void)clusters;
 #endif
     if (a->shares) {
-        w->part = 1;
         while (f->left > 0) {
-            w->tiles = ATTN_FN(_entry)(a, (int)f->number, f->walk, u);
+            ATTN_FN(_entry)(a, (int)f->number, f->walk, u, &w->tiles);
             ++f->number;
             w->from = f->skip;
             w->to = f->left < w->tiles.count - w->from ? w->from + f->left : w->tiles.count;
@@ -302,7 +302,7 @@ ATTN_DEVICE int ATTN_FN(_next_work)(const ATTN_FN(_args) *a, int clusters, ATTN_
         const int64_t rest = f->number / walks;
         const int walk = (int)(f->number - rest * walks), part = (int)(rest % a->parts);
         f->number += gridDim.x;
-        w->tiles = ATTN_FN(_tiles_of)(a, (int)(rest / a->parts), walk, u);
+        ATTN_FN(_tiles_of)(a, (int)(rest / a->parts), walk, u, &w->tiles);
         w->part = part;
         w->from = ATTN_FN(_tiles_before)(&w->tiles, (int64_t)part * a->part_keys);
         w->to = part + 1 < a->parts ? ATTN_FN(_tiles_before)(&w->tiles, (int64_t)(part + 1) * a->part_keys)
@@ -316,9 +316,9 @@ ATTN_DEVICE int ATTN_FN(_next_work)(const ATTN_FN(_args) *a, int clusters, ATTN_
 /* ---- copies: each warp for itself ------------------------------------------------------------------- */
 
 typedef struct ATTN_FN(_loader) {
-    ATTN_FN(_feed) feed;     /* after the unit at hand */
-    ATTN_FN(_tiles) tiles;   /* of the unit at hand */
-    int at, to;              /* the tile that is copied next, and where they end; at >= to: nothing is left */
+    ATTN_FN(_feed) feed;     /* after the work at hand */
+    ATTN_FN(_work) work;
+    int at;                  /* the tile that is copied next; at or beyond work.to: nothing is left */
     int len_k;
     int64_t k, v;            /* element of key 0 of the sequence, or of a page, and this head */
     const int32_t *pages;
@@ -347,9 +347,9 @@ ATTN_DEVICE int ATTN_FN(_pages_from)(const ATTN_FN(_args) *a, const ATTN_FN(_loa
     int key;
     if (ATTN_FN(_whole_pages)(a)) {
         n += lane * ATTN_WARPS;
-        key = n < l->to ? ATTN_FN(_key_of)(&l->tiles, n) : l->len_k;
+        key = n < l->work.to ? ATTN_FN(_key_of)(&l->work.tiles, n) : l->len_k;
     } else {
-        key = n < l->to && lane < ATTN_TILE_K ? ATTN_FN(_key_of)(&l->tiles, n) + lane : l->len_k;
+        key = n < l->work.to && lane < ATTN_TILE_K ? ATTN_FN(_key_of)(&l->work.tiles, n) + lane : l->len_k;
     }
     return key < l->len_k ? ATTN_FN(_page)(a, l, (int)attn__divide((unsigned)key, a->by_page)) : 0;
 }
@@ -359,15 +359,13 @@ ATTN_DEVICE void ATTN_FN(_load_work)(const ATTN_FN(_args) *a, int clusters, ATTN
 {
     const attn_params *p = &a->p;
     ATTN_FN(_unit) u;
-    ATTN_FN(_work) w;
     do {
-        l->at = l->to = 0;
-        if (!ATTN_FN(_next_work)(a, clusters, &l->feed, &w, &u))
+        if (!ATTN_FN(_next_work)(a, clusters, &l->feed, &l->work, &u)) {
+            l->at = l->work.to = 0;
             return;
-        l->at = w.from + (int)threadIdx.x / 32;
-        l->to = w.to;
-    } while (l->at >= l->to);
-    l->tiles = w.tiles;
+        }
+        l->at = l->work.from + (int)threadIdx.x / 32;
+    } while (l->at >= l->work.to);
     l->len_k = u.len_k;
     l->k = (int64_t)u.g * p->k.stride[2];
     l->v = (int64_t)u.g * p->v.stride[2];
@@ -421,8 +419,8 @@ ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, int clusters, ATTN_FN(_
     const attn_params *p = &a->p;
     unsigned char *const v_stage = stage + ATTN_TILE_K * ATTN_K_BYTES;
     const int dim = ATTN_FN(_dim)(a), dim_v = ATTN_FN(_dim_v)(a);
-    if (l->at < l->to) {
-        const int k0 = ATTN_FN(_key_of)(&l->tiles, l->at), there = l->len_k - k0, next = l->at + ATTN_WARPS;
+    if (l->at < l->work.to) {
+        const int k0 = ATTN_FN(_key_of)(&l->work.tiles, l->at), there = l->len_k - k0, next = l->at + ATTN_WARPS;
         const ATTN_KV_T *k = (const ATTN_KV_T *)p->k.data, *v = (const ATTN_KV_T *)p->v.data;
         if (ATTN_PAGED && p->page_size && !ATTN_FN(_whole_pages)(a)) {
             const int key = k0 + attn__lane();
@@ -453,7 +451,7 @@ ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, int clusters, ATTN_FN(_
                                 v_stage);
         }
         l->at = next;
-        if (next >= l->to)
+        if (next >= l->work.to)
             ATTN_FN(_load_work)(a, clusters, l);
     }
     attn__copy_async_commit();
@@ -875,7 +873,6 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
 {
     const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
     unsigned char *const ring = smem + warp * ATTN_STAGES * ATTN_STAGE_BYTES;
-    const uint32_t base = attn__shared_address(smem);
     /* ldmatrix: lanes 0..7 give keys 0..7 of the first 8 dims, 8..15 the same keys of the next 8 dims, the others keys
      * 8..15.  For K that is B of Q K^T; transposed, for V, A of V^T P^T. */
     const uint32_t k_row = (uint32_t)((lane % 8 + lane / 16 * 8) * ATTN_K_BYTES + lane / 8 % 2 * 16);
@@ -895,15 +892,14 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
         ATTN_FN(_unit) unit;
         if (!ATTN_FN(_next_work)(a, clusters, &feed, &work, &unit))
             break;
-        if (a->shares)
-            work.part = part;
+        work.part = a->shares ? part : work.part;
         part = 1;
         if (lane == 0)
             *u = unit; /* in registers, what the end needs of it would lie through the loop */
 #if ATTN_CLUSTERS
         if (clusters) {
             if (threadIdx.x == 0)
-                ATTN_FN(_await)(a, &unit, base + ATTN_BARRIER_AT);
+                ATTN_FN(_await)(a, &unit, attn__shared_address(smem) + ATTN_BARRIER_AT);
             attn__cluster_arrive();
         }
 #endif
@@ -964,7 +960,7 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
         }
 #if ATTN_CLUSTERS
         if (clusters) {
-            attn__cluster_mbarrier_wait(base + ATTN_BARRIER_AT, 0);
+            attn__cluster_mbarrier_wait(attn__shared_address(smem) + ATTN_BARRIER_AT, 0);
             ATTN_FN(_finish_slice)(a, u, smem);
             break;
         }
