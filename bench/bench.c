@@ -133,7 +133,7 @@ static int serves(const shape *s, const attn_instance *instance, attn_params *p)
         tensor[n]->stride[2] = (int64_t)tokens * s->dim;
         tensor[n]->stride[0] = (int64_t)heads * tokens * s->dim;
     }
-    return instance->kernel == ATTN_KERNEL_FORWARD && !instance->user && attn_run_query(instance, p, &info) == ATTN_OK;
+    return !instance->user && attn_run_query(instance, p, &info) == ATTN_OK;
 }
 
 static size_t bytes_of(const attn_tensor *t)

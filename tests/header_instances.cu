@@ -76,10 +76,42 @@
 #define ATTN_MASK      MINI_MASK
 #include <attn/attn.cuh>
 
+/* Few rows, but as many as a test of wrong lengths has. */
+#define ATTN_NAME     mini_sm80_decode
+#define ATTN_KERNEL   ATTN_KERNEL_DECODE
+#define ATTN_ARCH     ATTN_ARCH_SM80
+#define ATTN_DTYPE    ATTN_F16
+#define ATTN_HEAD_DIM 32
+#define ATTN_VARLEN   1
+#define ATTN_PAGED    1
+#define ATTN_TILE_Q   16
+#define ATTN_ROWS     128
+#define ATTN_WARPS    2
+#include <attn/attn.cuh>
+
+#define ATTN_NAME      mini_sm90_decode_user
+#define ATTN_KERNEL    ATTN_KERNEL_DECODE
+#define ATTN_ARCH      ATTN_ARCH_SM90
+#define ATTN_DTYPE     ATTN_BF16
+#define ATTN_HEAD_DIM  104
+#define ATTN_HEAD_DIM_V 72
+#define ATTN_HEAD_DIM_MIN 24
+#define ATTN_CAUSAL    1
+#define ATTN_VARLEN    1
+#define ATTN_TILE_Q    32
+#define ATTN_WARPS     2
+#define ATTN_STAGES    1
+#define ATTN_DEBUG     1
+#define ATTN_USER      mini_user
+#define ATTN_SCORE_MOD MINI_SCORE
+#define ATTN_MASK      MINI_MASK
+#include <attn/attn.cuh>
+
 const attn_instance *const *header_instances_cuda(size_t *n)
 {
     static const attn_instance *const all[] = {&mini_sm80_debug, &mini_simt_lengths, &mini_sm80_user,
-                                               &mini_simt_user, &mini_sm90_user};
+                                               &mini_simt_user, &mini_sm90_user, &mini_sm80_decode,
+                                               &mini_sm90_decode_user};
     *n = sizeof all / sizeof *all;
     return all;
 }

@@ -73,7 +73,7 @@ void instances_run(const attn_instance *const *list, size_t count, int level, co
     size_t left = 0;
     for (size_t n = 0; n < count && left < MOST; n++) {
         char reason[300];
-        if (list[n]->kernel != ATTN_KERNEL_FORWARD && list[n]->kernel != ATTN_KERNEL_DECODE)
+        if (!attn__attends(list[n]))
             continue;
         if (case_executes(list[n], reason, sizeof reason))
             todo[left++] = list[n];

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <attn/run.h>
 #include "call.h"
 #include "check.h"
 #include "gpu.h"
@@ -205,7 +206,7 @@ int main(int argc, char **argv)
     for (size_t m = 0; m < archive_count + header_count && sizeof(void *) > 4; m++) {
         const attn_instance *t = m < archive_count ? archive[m] : header[m - archive_count];
         char reason[300];
-        if (t->kernel != ATTN_KERNEL_FORWARD)
+        if (!attn__attends(t))
             continue;
         if (case_executes(t, reason, sizeof reason))
             on_instance(t);

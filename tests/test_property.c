@@ -133,6 +133,13 @@ static void random_calls(const attn_instance *t, int count, int from, int of)
 
 /* ---- properties ------------------------------------------------------------------------------- */
 
+/* Query positions, as many as wanted or as the instance serves. */
+static int most_queries(const attn_instance *t, const test_case *c, int wanted)
+{
+    const int most = t->rows ? t->rows / (c->heads_q / c->heads_k) : wanted;
+    return wanted < most ? wanted : most;
+}
+
 /* The properties of one instance use a case of moderate size with everything ordinary. */
 static test_case base_case(const attn_instance *t)
 {
@@ -141,7 +148,7 @@ static test_case base_case(const attn_instance *t)
     c.batch = 2;
     c.heads_k = 2;
     c.heads_q = 2 * (t->gqa ? t->gqa : 3);
-    c.seq_q = 37;
+    c.seq_q = most_queries(t, &c, 37);
     c.seq_k = t->tile_k + 41;
     c.o_dtype = ATTN_F32;
     c.causal = t->features & ATTN_HAS(CAUSAL) ? ATTN_CAUSAL_BOTTOM_RIGHT : 0;
@@ -445,7 +452,7 @@ static void chunked_prefill(const attn_instance *t, shape_fn *shape)
     test_case c = shape(t);
     case_call whole, part;
     c.batch = 1;
-    c.seq_q = c.seq_k = t->tile_q + 29;
+    c.seq_q = c.seq_k = most_queries(t, &c, t->tile_q + 29);
     c.q_layout = c.k_layout = c.v_layout = LAYOUT_BSHD;
     make(&c, &whole, t);
     make(&c, &part, t);
@@ -587,7 +594,7 @@ int main(int argc, char **argv)
     for (size_t m = 0; m < archive_count + header_count && count < MOST; m++) {
         const attn_instance *t = m < archive_count ? archive[m] : header[m - archive_count];
         char reason[300];
-        if (t->kernel != ATTN_KERNEL_FORWARD)
+        if (!attn__attends(t))
             continue;
         if (!case_executes(t, reason, sizeof reason)) {
             if (check_case("%s", t->name))

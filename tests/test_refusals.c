@@ -14,7 +14,7 @@
 #include "emu.h"
 #endif
 
-enum { BATCH = 4, KEYS = 41, PAGE = 16, MOST = 512 };
+enum { BATCH = 4, QUERIES = 37, KEYS = 41, PAGE = 16, MOST = 512 };
 
 /* A case with lengths, and one number of them spoilt. */
 static const struct {
@@ -54,7 +54,7 @@ static void make(const attn_instance *t, int varlen, int paged, case_call *call)
     test_case c;
     case_plain(t, &c);
     c.batch = BATCH;
-    c.seq_q = 37;
+    c.seq_q = QUERIES;
     c.seq_k = KEYS;
     c.varlen = varlen;
     c.paged = paged;
@@ -163,7 +163,7 @@ int main(int argc, char **argv)
 #endif
     for (size_t n = 0; n < headers + archived && count < MOST; n++) {
         const attn_instance *t = n < headers ? header[n] : archive[n - headers];
-        if (t->device && t->kernel == ATTN_KERNEL_FORWARD)
+        if (t->device && attn__attends(t) && (!t->rows || t->rows >= 2 * QUERIES))
             list[count++] = t;
     }
     attn_list_query_device(list, count, &d);

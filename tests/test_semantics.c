@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
+#include <attn/run.h>
 #include "call.h"
 #include "check.h"
 #include "gpu.h"
@@ -1198,7 +1199,7 @@ int main(int argc, char **argv)
     for (size_t m = 0; m < archive_count + header_count; m++) {
         char reason[300];
         t.on = m < archive_count ? archive[m] : header[m - archive_count];
-        if (t.on->kernel != ATTN_KERNEL_FORWARD || t.on->gqa || t.on->user)
+        if (!attn__attends(t.on) || t.on->gqa || t.on->user)
             continue; /* the examples have ratios of their own */
         if (!case_executes(t.on, reason, sizeof reason)) {
             if (check_case("%s", t.on->name))

@@ -98,6 +98,11 @@ ATTN_DEVICE void attn__cluster_arrive(void)
 {
     asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory");
 }
+/* The same, but shows mbarriers alone, after attn__mbarrier_made: it need not wait for other writes. */
+ATTN_DEVICE void attn__cluster_arrive_made(void)
+{
+    asm volatile("barrier.cluster.arrive.relaxed.aligned;" ::: "memory");
+}
 ATTN_DEVICE void attn__cluster_wait(void)
 {
     asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory");

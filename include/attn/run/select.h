@@ -207,6 +207,12 @@ enum {
     ATTN__FITS
 };
 
+/* Is it for attn_forward? */
+static inline int attn__attends(const attn_instance *inst)
+{
+    return inst->kernel == ATTN_KERNEL_FORWARD || inst->kernel == ATTN_KERNEL_DECODE;
+}
+
 /* Query rows that share a KV head. */
 static inline int64_t attn__rows_of_head(const attn_params *p)
 {
@@ -265,7 +271,7 @@ static inline int attn__rows_fit(int align, int boxes, const attn_params *p, att
 static inline int attn__fit(const attn_instance *inst, const attn_params *p, uint32_t needs)
 {
     attn__text none = { NULL, 0 };
-    if (inst->kernel != ATTN_KERNEL_FORWARD && inst->kernel != ATTN_KERNEL_DECODE)
+    if (!attn__attends(inst))
         return ATTN__FIT_KERNEL;
     if ((inst->device != NULL) != (p->device == ATTN_DEVICE_CUDA))
         return ATTN__FIT_DEVICE;

@@ -38,6 +38,7 @@
 
 #if ATTN_ARCH == ATTN_ARCH_SM90
 #define ATTN_CLUSTERS 8
+#define ATTN_EARLY
 #include <attn/device/cluster.cuh>
 #endif
 #include <attn/template/plan_cuda.cuh>
@@ -68,7 +69,7 @@
 #define ATTN_UNIT_AT ((ATTN_MARKS_AT + ATTN_TILE_Q * 4 * ATTN_NV + 15) / 16 * 16)
 enum { ATTN_FN(_unit_bytes) = ((int)sizeof(ATTN_FN(_unit)) + 15) / 16 * 16 };
 #define ATTN_SLICES_AT (ATTN_UNIT_AT + ATTN_WARPS * ATTN_FN(_unit_bytes))
-#define ATTN_SENT_AT (ATTN_SLICES_AT + (ATTN_CLUSTERS ? ATTN_TILE_Q * 64 * ATTN_NV + 16 * ATTN_SLICES : 0))
+#define ATTN_SENT_AT (ATTN_SLICES_AT + (ATTN_CLUSTERS ? ATTN_TILE_Q * 64 * ATTN_NV + 64 * ATTN_SLICES : 0))
 #define ATTN_BARRIER_AT (ATTN_SENT_AT + (ATTN_CLUSTERS ? ATTN_SLICES * ATTN_TILE_Q * 8 : 0))
 enum { ATTN_FN(_shared_bytes) = ATTN_BARRIER_AT + (ATTN_CLUSTERS ? 16 : 0) };
 #define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
@@ -124,9 +125,10 @@ typedef struct ATTN_FN(_tiles) {
  * so that somebody stores what empty rows are; none if there is no row. */
 ATTN_DEVICE void ATTN_FN(_tiles_of)(const ATTN_FN(_args) *a, int b, int walk, ATTN_FN(_unit) *u, ATTN_FN(_tiles) *t)
 {
-    const int block = a->blocks > 1 ? walk % a->blocks : 0;
+    const int head = a->blocks > 1 ? (int)attn__divide((unsigned)walk, a->by_blocks) : walk;
+    const int block = walk - head * a->blocks;
     u->b = b;
-    u->g = a->blocks > 1 ? walk / a->blocks : walk;
+    u->g = head;
     u->part = u->chunk = 0;
     ATTN_FN(_sequence)(a, u);
     u->row0 = block * ATTN_TILE_Q;
@@ -269,22 +271,18 @@ ATTN_DEVICE void ATTN_FN(_feed_start)(const ATTN_FN(_args) *a, int clusters, ATT
 ATTN_DEVICE int ATTN_FN(_next_work)(const ATTN_FN(_args) *a, int clusters, ATTN_FN(_feed) *f, ATTN_FN(_work) *w,
                                     ATTN_FN(_unit) *u)
 {
-    const int walks = a->heads * a->blocks;
-#if ATTN_CLUSTERS
+    const unsigned walks = a->by_walks.by;
     if (clusters) {
-        const int size = a->cluster, rank = attn__cluster_rank();
+        const unsigned number = blockIdx.x >> a->cluster_log2, b = attn__divide(number, a->by_walks);
+        const int rank = (int)blockIdx.x & (a->cluster - 1);
         if (f->left)
             return 0;
         f->left = 1;
-        const unsigned number = blockIdx.x / (unsigned)size;
-        ATTN_FN(_tiles_of)(a, (int)(number / (unsigned)walks), (int)(number % (unsigned)walks), u, &w->tiles);
-        w->from = (int)((int64_t)w->tiles.count * rank / size);
-        w->to = (int)((int64_t)w->tiles.count * (rank + 1) / size);
+        ATTN_FN(_tiles_of)(a, (int)b, (int)(number - b * walks), u, &w->tiles);
+        w->from = w->tiles.count * rank >> a->cluster_log2;
+        w->to = w->tiles.count * (rank + 1) >> a->cluster_log2;
         return w->tiles.count > 0;
     }
-#else
-    (void)clusters;
-#endif
     if (a->shares) {
         while (f->left > 0) {
             ATTN_FN(_entry)(a, (int)f->number, f->walk, u, &w->tiles);
@@ -318,7 +316,7 @@ ATTN_DEVICE int ATTN_FN(_next_work)(const ATTN_FN(_args) *a, int clusters, ATTN_
 typedef struct ATTN_FN(_loader) {
     ATTN_FN(_feed) feed;     /* after the work at hand */
     ATTN_FN(_work) work;
-    int at;                  /* the tile that is copied next; at or beyond work.to: nothing is left */
+    int at;                  /* the tile that is copied next; at or beyond work.to: no more of this work */
     int len_k;
     int64_t k, v;            /* element of key 0 of the sequence, or of a page, and this head */
     const int32_t *pages;
@@ -354,47 +352,49 @@ ATTN_DEVICE int ATTN_FN(_pages_from)(const ATTN_FN(_args) *a, const ATTN_FN(_loa
     return key < l->len_k ? ATTN_FN(_page)(a, l, (int)attn__divide((unsigned)key, a->by_page)) : 0;
 }
 
-/* To the next unit of which this warp has a tile. */
-ATTN_DEVICE void ATTN_FN(_load_work)(const ATTN_FN(_args) *a, int clusters, ATTN_FN(_loader) *l)
+/* Begins with the work in l->work, which is of unit u. */
+ATTN_DEVICE void ATTN_FN(_load_work)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_loader) *l)
 {
     const attn_params *p = &a->p;
-    ATTN_FN(_unit) u;
-    do {
-        if (!ATTN_FN(_next_work)(a, clusters, &l->feed, &l->work, &u)) {
-            l->at = l->work.to = 0;
-            return;
-        }
-        l->at = l->work.from + (int)threadIdx.x / 32;
-    } while (l->at >= l->work.to);
-    l->len_k = u.len_k;
-    l->k = (int64_t)u.g * p->k.stride[2];
-    l->v = (int64_t)u.g * p->v.stride[2];
+    l->at = l->work.from + (int)threadIdx.x / 32;
+    l->len_k = u->len_k;
+    l->k = u->g * p->k.stride[2];
+    l->v = u->g * p->v.stride[2];
     if (ATTN_PAGED && p->page_size) {
-        l->pages = p->block_table ? p->block_table + (int64_t)u.b * p->block_table_stride
-                                  : p->page_indices + p->page_indptr[u.b];
+        l->pages = p->block_table ? p->block_table + u->b * p->block_table_stride
+                                  : p->page_indices + p->page_indptr[u->b];
         l->page = ATTN_FN(_pages_from)(a, l, l->at);
         if (ATTN_FN(_whole_pages)(a))
             l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
         l->turn = 0;
     } else {
-        l->k += (int64_t)u.b * p->k.stride[0] + u.base_k * p->k.stride[1];
-        l->v += (int64_t)u.b * p->v.stride[0] + u.base_k * p->v.stride[1];
+        l->k += u->b * p->k.stride[0] + u->base_k * p->k.stride[1];
+        l->v += u->b * p->v.stride[0] + u->base_k * p->v.stride[1];
     }
 }
+
+/* Where a lane's copies of a tile begin: the pieces of a row are 16 bytes each, and a tile has 32 of them at a time. */
+#define ATTN_EVEN(pieces) (32 % (pieces) == 0)
 
 /* The keys k0 ... of K or V, which lie `stride` elements from each other, the first at `from`; zeros from the last key
  * on, and from dim on. */
 ATTN_DEVICE void ATTN_FN(_copy_rows)(const ATTN_KV_T *from, int64_t stride, int there, int pieces, int dim,
                                      int row_bytes, unsigned char *to)
 {
-    const int lane = attn__lane();
-    ATTN_UNROLL
-    for (int n = 0; n < ATTN_TILE_K * pieces / 32; ++n) {
-        const int step = 32 % pieces == 0;
-        const int row = step ? n * (32 / pieces) + lane / pieces : (n * 32 + lane) / pieces;
-        const int piece = step ? lane % pieces : (n * 32 + lane) % pieces;
-        attn__copy_async(to + row * row_bytes + piece * 16, from + row * stride + piece * 8,
-                         row < there && piece * 8 < dim ? 16 : 0);
+    const int lane = attn__lane(), rows = 32 / pieces;
+    if (ATTN_EVEN(pieces) && there >= ATTN_TILE_K && pieces * 8 == dim) { /* most tiles, of most head dims */
+        from += lane / pieces * stride + lane % pieces * 8;
+        to += lane / pieces * row_bytes + lane % pieces * 16;
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_TILE_K * pieces / 32; ++n, from += rows * stride)
+            attn__copy_async_stream(to + n * rows * row_bytes, from, 16);
+        return;
+    }
+    ATTN_UNROLL_4
+    for (int n = lane; n < ATTN_TILE_K * pieces; n += 32) {
+        const int row = n / pieces, piece = n % pieces;
+        attn__copy_async_stream(to + row * row_bytes + piece * 16, from + row * stride + piece * 8,
+                                row < there && piece * 8 < dim ? 16 : 0);
     }
 }
 
@@ -405,56 +405,50 @@ ATTN_DEVICE void ATTN_FN(_copy_keys)(const ATTN_KV_T *from, int64_t at, int ther
     const int lane = attn__lane();
     ATTN_UNROLL
     for (int n = 0; n < ATTN_TILE_K * pieces / 32; ++n) {
-        const int row = (n * 32 + lane) / pieces, piece = (n * 32 + lane) % pieces;
+        const int row = ATTN_EVEN(pieces) ? n * (32 / pieces) + lane / pieces : (n * 32 + lane) / pieces;
+        const int piece = ATTN_EVEN(pieces) ? lane % pieces : (n * 32 + lane) % pieces;
         const uint32_t low = (uint32_t)attn__shuffle_int((int)(uint32_t)at, row);
-        const int64_t high = attn__shuffle_int((int)(at >> 32), row);
-        attn__copy_async(to + row * row_bytes + piece * 16, from + (high * ((int64_t)1 << 32) + low) + piece * 8,
-                         row < there && piece * 8 < dim ? 16 : 0);
+        const uint32_t high = (uint32_t)attn__shuffle_int((int)(uint32_t)((uint64_t)at >> 32), row);
+        attn__copy_async_stream(to + row * row_bytes + piece * 16,
+                                from + (int64_t)((uint64_t)high << 32 | low) + piece * 8,
+                                row < there && piece * 8 < dim ? 16 : 0);
     }
 }
 
-/* Copies the next tile of this warp, if there is one, and goes on to the one after. */
-ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, int clusters, ATTN_FN(_loader) *l, unsigned char *stage)
+/* Copies the next tile of the work at hand. */
+ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, unsigned char *stage)
 {
     const attn_params *p = &a->p;
-    unsigned char *const v_stage = stage + ATTN_TILE_K * ATTN_K_BYTES;
     const int dim = ATTN_FN(_dim)(a), dim_v = ATTN_FN(_dim_v)(a);
-    if (l->at < l->work.to) {
-        const int k0 = ATTN_FN(_key_of)(&l->work.tiles, l->at), there = l->len_k - k0, next = l->at + ATTN_WARPS;
-        const ATTN_KV_T *k = (const ATTN_KV_T *)p->k.data, *v = (const ATTN_KV_T *)p->v.data;
-        if (ATTN_PAGED && p->page_size && !ATTN_FN(_whole_pages)(a)) {
-            const int key = k0 + attn__lane();
-            const int within = key - (int)attn__divide((unsigned)key, a->by_page) * p->page_size;
-            ATTN_FN(_copy_keys)(k, l->k + l->page * p->k.stride[0] + within * p->k.stride[1], there, 2 * ATTN_KS, dim,
-                                ATTN_K_BYTES, stage);
-            ATTN_FN(_copy_keys)(v, l->v + l->page * p->v.stride[0] + within * p->v.stride[1], there, 2 * ATTN_NV,
-                                dim_v, ATTN_V_BYTES, v_stage);
-            l->page = ATTN_FN(_pages_from)(a, l, next);
-        } else {
-            int row = k0;
-            k += l->k;
-            v += l->v;
-            if (ATTN_PAGED && p->page_size) {
-                const int page = attn__shuffle_int(l->page, l->turn);
-                row = k0 - (int)attn__divide((unsigned)k0, a->by_page) * p->page_size;
-                k += page * p->k.stride[0];
-                v += page * p->v.stride[0];
-                if (++l->turn == 32) {
-                    l->turn = 0;
-                    l->page = l->page_after;
-                    l->page_after = ATTN_FN(_pages_from)(a, l, next + 32 * ATTN_WARPS);
-                }
-            }
-            ATTN_FN(_copy_rows)(k + row * p->k.stride[1], p->k.stride[1], there, 2 * ATTN_KS, dim, ATTN_K_BYTES,
-                                stage);
-            ATTN_FN(_copy_rows)(v + row * p->v.stride[1], p->v.stride[1], there, 2 * ATTN_NV, dim_v, ATTN_V_BYTES,
-                                v_stage);
-        }
-        l->at = next;
-        if (next >= l->work.to)
-            ATTN_FN(_load_work)(a, clusters, l);
+    const int k0 = ATTN_FN(_key_of)(&l->work.tiles, l->at), there = l->len_k - k0;
+    const ATTN_KV_T *const k = (const ATTN_KV_T *)p->k.data + l->k, *const v = (const ATTN_KV_T *)p->v.data + l->v;
+    unsigned char *const v_stage = stage + ATTN_TILE_K * ATTN_K_BYTES;
+    l->at += ATTN_WARPS;
+    if (ATTN_PAGED && p->page_size && !ATTN_FN(_whole_pages)(a)) {
+        const int key = k0 + attn__lane();
+        const int within = key - (int)attn__divide((unsigned)key, a->by_page) * p->page_size;
+        ATTN_FN(_copy_keys)(k, l->page * p->k.stride[0] + within * p->k.stride[1], there, 2 * ATTN_KS, dim,
+                            ATTN_K_BYTES, stage);
+        ATTN_FN(_copy_keys)(v, l->page * p->v.stride[0] + within * p->v.stride[1], there, 2 * ATTN_NV, dim_v,
+                            ATTN_V_BYTES, v_stage);
+        l->page = ATTN_FN(_pages_from)(a, l, l->at);
+        return;
     }
-    attn__copy_async_commit();
+    int64_t page = 0;
+    int row = k0;
+    if (ATTN_PAGED && p->page_size) {
+        page = attn__shuffle_int(l->page, l->turn);
+        row -= (int)attn__divide((unsigned)k0, a->by_page) * p->page_size;
+        if (++l->turn == 32) {
+            l->turn = 0;
+            l->page = l->page_after;
+            l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
+        }
+    }
+    ATTN_FN(_copy_rows)(k + page * p->k.stride[0] + row * p->k.stride[1], p->k.stride[1], there, 2 * ATTN_KS, dim,
+                        ATTN_K_BYTES, stage);
+    ATTN_FN(_copy_rows)(v + page * p->v.stride[0] + row * p->v.stride[1], p->v.stride[1], there, 2 * ATTN_NV, dim_v,
+                        ATTN_V_BYTES, v_stage);
 }
 
 /* ---- a warp's sums ----------------------------------------------------------------------------------- */
@@ -656,7 +650,7 @@ ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_unit) *u, ATTN_FN(_state) *w, un
         float l = w->l[n];
         l += attn__shuffle_xor(l, 1);
         l += attn__shuffle_xor(l, 2);
-        other_r |= w->minus_r[n] != 0.0f && lane / 4 + 8 * n < u->rows;
+        other_r |= l != 0.0f && w->minus_r[n] != 0.0f && lane / 4 + 8 * n < u->rows;
         if (lane % 4 == 0) {
             rl[(lane / 4 + 8 * n) * 2] = -w->minus_r[n];
             rl[(lane / 4 + 8 * n) * 2 + 1] = l;
@@ -666,7 +660,7 @@ ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_unit) *u, ATTN_FN(_state) *w, un
             const int row = lane % 4 * 2 + e + 8 * n;
             const float own = attn__shuffle(l, lane % 4 * 8 + 4 * e);
             /* O is of rounded weights, l is not: as if both were not. */
-            const float factor = w->sum[n][e] != own && w->sum[n][e] != 0.0f ? own / w->sum[n][e] : 1.0f;
+            const float factor = w->sum[n][e] != 0.0f ? own * attn__reciprocal(w->sum[n][e]) : 1.0f;
             float all = own; /* not finite if any is not; the other way round does no harm */
             ATTN_UNROLL
             for (int d = 0; d < 2 * ATTN_NV; ++d) {
@@ -690,32 +684,32 @@ typedef struct ATTN_FN(_quad) {
     float x[4], r, l;
 } ATTN_FN(_quad);
 
-/* The sum of n partial results: quads `pitch` floats apart, r and sum of the row `rl_pitch`.  weigh: not all r are
- * alike. */
+/* The sum of n partial results: quads `pitch` floats apart, r and sum of the row `rl_pitch`.  weigh: not all r are 0.
+ * Of a part that has seen no key, whose sum is 0, nothing but that counts. */
 ATTN_DEVICE ATTN_FN(_quad) ATTN_FN(_add)(const float *x, int pitch, const float *rl, int rl_pitch, int n, int weigh)
 {
-    ATTN_FN(_quad) q = { { 0.0f, 0.0f, 0.0f, 0.0f }, rl[0], 0.0f };
+    ATTN_FN(_quad) q = { { 0.0f, 0.0f, 0.0f, 0.0f }, weigh ? ATTN_NO_SCORE : 0.0f, 0.0f };
     if (!weigh) {
         ATTN_UNROLL_4
-        for (int k = 0; k < n; ++k, x += pitch, rl += rl_pitch) {
-            const float4 y = *(const float4 *)(const void *)x;
+        for (int k = 0; k < n; ++k) {
+            const float4 y = *(const float4 *)(const void *)(x + k * pitch);
             q.x[0] += y.x, q.x[1] += y.y, q.x[2] += y.z, q.x[3] += y.w;
-            q.l += rl[1];
+            q.l += rl[k * rl_pitch + 1];
         }
-        return q;
+    } else {
+        ATTN_NO_UNROLL
+        for (int k = 0; k < n; ++k)
+            q.r = rl[k * rl_pitch + 1] != 0.0f ? attn__max(q.r, rl[k * rl_pitch]) : q.r;
+        ATTN_NO_UNROLL
+        for (int k = 0; k < n; ++k) {
+            const float4 y = *(const float4 *)(const void *)(x + k * pitch);
+            const float f = rl[k * rl_pitch + 1] != 0.0f ? attn__exp2(rl[k * rl_pitch] - q.r) : 0.0f;
+            q.x[0] += f * y.x, q.x[1] += f * y.y, q.x[2] += f * y.z, q.x[3] += f * y.w;
+            q.l += f * rl[k * rl_pitch + 1];
+        }
     }
-    ATTN_NO_UNROLL
-    for (int k = 1; k < n; ++k)
-        q.r = attn__max(q.r, rl[k * rl_pitch]);
-    ATTN_NO_UNROLL
-    for (int k = 0; k < n; ++k, x += pitch, rl += rl_pitch) {
-        const float4 y = *(const float4 *)(const void *)x;
-        const float f = attn__exp2(rl[0] - q.r);
-        if (rl[1] == 0.0f) /* and x may be what it was */
-            continue;
-        q.x[0] += f * y.x, q.x[1] += f * y.y, q.x[2] += f * y.z, q.x[3] += f * y.w;
-        q.l += f * rl[1];
-    }
+    if (q.l == 0.0f)
+        q.r = ATTN_NO_SCORE;
     return q;
 }
 
@@ -764,58 +758,57 @@ ATTN_DEVICE void ATTN_FN(_mark)(ATTN_FN(_quad) *q, unsigned marks)
 #if ATTN_CLUSTERS
 /* ---- clusters: the blocks send each other slices ----------------------------------------------------- */
 
-/* Quads of a slice. */
+/* Quads of four (32 bytes of o) go around: quad n is of slice n / 4 % cluster.  Quads of a slice, at most. */
 ATTN_DEVICE int ATTN_FN(_slice)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u)
 {
-    return (u->rows * (ATTN_FN(_dim_v)(a) / 4) + a->cluster - 1) / a->cluster;
+    const int fours = (u->rows * (ATTN_FN(_dim_v)(a) / 4) + 3) / 4;
+    return ((fours + a->cluster - 1) >> a->cluster_log2) * 4;
 }
-/* Quads of slice n: the last ones may have fewer. */
+/* Of slice n. */
 ATTN_DEVICE int ATTN_FN(_slice_quads)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int n)
 {
-    const int each = ATTN_FN(_slice)(a, u), left = u->rows * (ATTN_FN(_dim_v)(a) / 4) - n * each;
-    return left < 0 ? 0 : left < each ? left : each;
+    const int quads = u->rows * (ATTN_FN(_dim_v)(a) / 4), fours = quads / 4;
+    return ((fours + a->cluster - 1 - n) >> a->cluster_log2) * 4 + (fours % a->cluster == n ? quads % 4 : 0);
 }
 
 /* Says how much this block awaits.  One thread, before the others of the cluster may send. */
-ATTN_DEVICE void ATTN_FN(_await)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, uint32_t barrier)
+ATTN_DEVICE void ATTN_FN(_await)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int rank, uint32_t barrier)
 {
     attn__mbarrier_init(barrier, 1);
     attn__mbarrier_made();
-    attn__mbarrier_arrive_expect(barrier, (uint32_t)(a->cluster * (ATTN_FN(_slice_quads)(a, u, attn__cluster_rank()) * 16 +
-                                                                   u->rows * 8)));
+    attn__mbarrier_arrive_expect(barrier,
+                                 (uint32_t)(ATTN_FN(_slice_quads)(a, u, rank) * 16 + u->rows * 8) << a->cluster_log2);
 }
 
 /* Sends quad n of this block's sum to the block that finishes it, and with the first quads of each row its r and sum to
  * all. */
-ATTN_DEVICE void ATTN_FN(_send)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, uint32_t base, int n,
+ATTN_DEVICE void ATTN_FN(_send)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int rank, uint32_t base, int n,
                                 const ATTN_FN(_quad) *q)
 {
-    const int each = ATTN_FN(_slice)(a, u), rank = attn__cluster_rank(), quads = ATTN_FN(_dim_v)(a) / 4;
-    const int owner = n / each, row = n / quads;
-    const uint32_t to = base + (uint32_t)(ATTN_SLICES_AT + (rank * each + n - owner * each) * 16);
+    const int quads = ATTN_FN(_dim_v)(a) / 4, row = n / quads;
+    const int owner = (n / 4) & (a->cluster - 1), at = ((n / 4) >> a->cluster_log2) * 4 + n % 4;
+    const uint32_t to = base + (uint32_t)(ATTN_SLICES_AT + (rank * ATTN_FN(_slice)(a, u) + at) * 16);
     attn__cluster_send4(attn__cluster_map(to, owner), attn__cluster_map(base + ATTN_BARRIER_AT, owner), q->x[0],
                         q->x[1], q->x[2], q->x[3]);
-    const int other = n - row * quads; /* the first thread of a row sends to block 0, the next to block 1 ... */
     ATTN_NO_UNROLL
-    for (int to_rank = other; to_rank < a->cluster; to_rank += quads)
+    for (int other = n - row * quads; other < a->cluster; other += quads)
         attn__cluster_send2(
-            attn__cluster_map(base + (uint32_t)(ATTN_SENT_AT + (rank * ATTN_TILE_Q + row) * 8), to_rank),
-            attn__cluster_map(base + ATTN_BARRIER_AT, to_rank), q->r, q->l);
+            attn__cluster_map(base + (uint32_t)(ATTN_SENT_AT + (rank * ATTN_TILE_Q + row) * 8), other),
+            attn__cluster_map(base + ATTN_BARRIER_AT, other), q->r, q->l);
 }
 
 /* Adds up what the blocks have sent and stores this block's slice. */
-ATTN_DEVICE void ATTN_FN(_finish_slice)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem)
+ATTN_DEVICE void ATTN_FN(_finish_slice)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int rank, unsigned char *smem)
 {
-    const int each = ATTN_FN(_slice)(a, u), rank = attn__cluster_rank(), quads = ATTN_FN(_dim_v)(a) / 4;
-    const int mine = ATTN_FN(_slice_quads)(a, u, rank);
+    const int each = ATTN_FN(_slice)(a, u), mine = ATTN_FN(_slice_quads)(a, u, rank), quads = ATTN_FN(_dim_v)(a) / 4;
     const float *const sent = (const float *)(const void *)(smem + ATTN_SENT_AT);
     ATTN_NO_UNROLL
     for (int n = (int)threadIdx.x; n < mine; n += 32 * ATTN_WARPS) {
-        const int row = (rank * each + n) / quads, d = (rank * each + n) % quads * 4;
+        const int quad = (((n / 4) << a->cluster_log2) + rank) * 4 + n % 4, row = quad / quads, d = quad % quads * 4;
         const float *const rl = sent + 2 * row;
         int weigh = 0;
-        for (int k = 1; k < a->cluster; ++k)
-            weigh |= rl[k * ATTN_TILE_Q * 2] != rl[0];
+        for (int k = 0; k < a->cluster; ++k)
+            weigh |= rl[k * ATTN_TILE_Q * 2] != 0.0f && rl[k * ATTN_TILE_Q * 2 + 1] != 0.0f;
         const ATTN_FN(_quad) q =
             ATTN_FN(_add)((const float *)(const void *)(smem + ATTN_SLICES_AT) + 4 * n, 4 * each, rl, 2 * ATTN_TILE_Q,
                           a->cluster, weigh);
@@ -846,7 +839,7 @@ ATTN_DEVICE void ATTN_FN(_deliver)(const ATTN_FN(_args) *a, int clusters, const 
             ATTN_FN(_mark)(&q, marks[n]);
 #if ATTN_CLUSTERS
         if (clusters) {
-            ATTN_FN(_send)(a, u, attn__shared_address(smem), n, &q);
+            ATTN_FN(_send)(a, u, attn__cluster_rank(), attn__shared_address(smem), n, &q);
             continue;
         }
 #else
@@ -884,10 +877,13 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
     ATTN_FN(_loader) loader;
     ATTN_FN(_state) w;
     int stage = 0, part = 0, started = 0;
+#ifdef ATTN_EARLY
+    attn__grid_wait();
+    attn__grid_launch_next();
+#endif
     ATTN_FN(_feed_start)(a, clusters, &feed);
     w.unit = ATTN_FN(_has_score)(a) ? 1.0f : a->scale_log2;
     for (;;) {
-        const ATTN_FN(_feed) before = feed;
         ATTN_FN(_work) work;
         ATTN_FN(_unit) unit;
         if (!ATTN_FN(_next_work)(a, clusters, &feed, &work, &unit))
@@ -899,8 +895,8 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
 #if ATTN_CLUSTERS
         if (clusters) {
             if (threadIdx.x == 0)
-                ATTN_FN(_await)(a, &unit, attn__shared_address(smem) + ATTN_BARRIER_AT);
-            attn__cluster_arrive();
+                ATTN_FN(_await)(a, &unit, attn__cluster_rank(), attn__shared_address(smem) + ATTN_BARRIER_AT);
+            attn__cluster_arrive_made();
         }
 #endif
         ATTN_FN(_load_q)(a, &unit, &w); /* before the first keys */
@@ -908,37 +904,47 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
         w.pass = 0;
         ATTN_NO_UNROLL
         for (;;) {
+            int empty = 0; /* stages that are to be filled before the first tile is there */
             if (!started || w.pass) { /* a pass begins with the unit's first tile again */
                 ATTN_COPY_ASYNC_WAIT(0);
                 __syncwarp();
-                loader.feed = before;
-                loader.pages = NULL;
-                loader.page = loader.page_after = loader.turn = 0;
-                loader.len_k = 0;
-                loader.k = loader.v = 0;
-                ATTN_FN(_load_work)(a, clusters, &loader);
-                ATTN_NO_UNROLL
-                for (stage = 0; stage < ATTN_STAGES; ++stage)
-                    ATTN_FN(_load)(a, clusters, &loader, ring + stage * ATTN_STAGE_BYTES);
+                loader.feed = feed;
+                loader.work = work;
+                ATTN_FN(_load_work)(a, u, &loader);
                 stage = 0;
                 started = 1;
+                empty = ATTN_STAGES;
             }
             ATTN_FN(_clear)(&w);
             ATTN_NO_UNROLL
-            for (int t = work.from + warp; t < work.to; t += ATTN_WARPS) {
-                const int k0 = ATTN_FN(_key_of)(&work.tiles, t), at = stage * ATTN_STAGE_BYTES;
-                float s[ATTN_RM][ATTN_NK][4];
-                ATTN_COPY_ASYNC_WAIT(ATTN_STAGES - 1);
-                __syncwarp();
-                if (w.pass)
-                    ATTN_FN(_split)(w.pass, ring + at + ATTN_TILE_K * ATTN_K_BYTES);
-                ATTN_FN(_scores)(&w, k_at + (uint32_t)at, s);
-                ATTN_FN(_change)(a, u, &w, k0, s);
-                ATTN_FN(_lift)(&w, s);
-                ATTN_FN(_values)(&w, v_at + (uint32_t)at, s);
-                __syncwarp();
-                ATTN_FN(_load)(a, clusters, &loader, ring + at);
+            for (int t = work.from + warp; t < work.to || empty > 0;) {
+                const int at = stage * ATTN_STAGE_BYTES;
                 stage = stage + 1 < ATTN_STAGES ? stage + 1 : 0;
+                if (--empty < 0) {
+                    float s[ATTN_RM][ATTN_NK][4];
+                    ATTN_COPY_ASYNC_WAIT(ATTN_STAGES - 1);
+                    __syncwarp();
+                    if (w.pass)
+                        ATTN_FN(_split)(w.pass, ring + at + ATTN_TILE_K * ATTN_K_BYTES);
+                    ATTN_FN(_scores)(&w, k_at + (uint32_t)at, s);
+                    ATTN_FN(_change)(a, u, &w, ATTN_FN(_key_of)(&work.tiles, t), s);
+                    ATTN_FN(_lift)(&w, s);
+                    ATTN_FN(_values)(&w, v_at + (uint32_t)at, s);
+                    __syncwarp();
+                    t += ATTN_WARPS;
+                }
+                if (!clusters) {
+                    ATTN_NO_UNROLL
+                    while (loader.at >= loader.work.to) {
+                        ATTN_FN(_unit) next;
+                        if (!ATTN_FN(_next_work)(a, 0, &loader.feed, &loader.work, &next))
+                            break;
+                        ATTN_FN(_load_work)(a, &next, &loader);
+                    }
+                }
+                if (loader.at < loader.work.to)
+                    ATTN_FN(_load)(a, &loader, ring + at);
+                attn__copy_async_commit();
             }
             ATTN_FN(_leave)(u, &w, smem);
             __syncthreads();
@@ -961,7 +967,7 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
 #if ATTN_CLUSTERS
         if (clusters) {
             attn__cluster_mbarrier_wait(attn__shared_address(smem) + ATTN_BARRIER_AT, 0);
-            ATTN_FN(_finish_slice)(a, u, smem);
+            ATTN_FN(_finish_slice)(a, u, attn__cluster_rank(), smem);
             break;
         }
 #endif
@@ -1020,13 +1026,15 @@ ATTN_GLOBAL(ATTN_FN(_cluster_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOC
 /* Starts the kernel. */
 static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 {
-#if ATTN_CLUSTERS
-    if (a->cluster)
-        return ATTN_LAUNCH_CLUSTER(ATTN_FN(_cluster_kernel), (unsigned)(a->units * a->cluster), (unsigned)a->cluster,
-                                   32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
-#endif
     const unsigned grid = a->shares || a->units < ATTN_GRID_MOST ? (unsigned)a->units : ATTN_GRID_MOST;
+#ifdef ATTN_EARLY
+    if (a->cluster)
+        return ATTN_LAUNCH_EARLY(ATTN_FN(_cluster_kernel), (unsigned)a->units * (unsigned)a->cluster,
+                                 (unsigned)a->cluster, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
+    return ATTN_LAUNCH_EARLY(ATTN_FN(_kernel), grid, 1, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
+#else
     return ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
+#endif
 }
 
 #include <attn/template/launch_cuda.cuh>
@@ -1041,6 +1049,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_V_BYTES
 #undef ATTN_STAGE_BYTES
 #undef ATTN_PITCH
+#undef ATTN_EVEN
 #undef ATTN_SLICES
 #undef ATTN_O_AT
 #undef ATTN_RL_AT

@@ -9,6 +9,16 @@
 
 #define ATTN_MERGE_THREADS 128
 
+/* The merge may start before the kernel has ended, where that one says so; and waits for its results. */
+#ifdef ATTN_EARLY
+#define ATTN_AFTER_KERNEL() attn__grid_wait()
+#define ATTN_LAUNCH_MERGE(name, grid, threads, shared_bytes, stream, args) \
+    ATTN_LAUNCH_EARLY(name, grid, 1, threads, shared_bytes, stream, args)
+#else
+#define ATTN_AFTER_KERNEL() ((void)0)
+#define ATTN_LAUNCH_MERGE ATTN_LAUNCH
+#endif
+
 /* Merges the parts of one row in their order: a warp for each row, lanes along the columns. */
 ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
 {
@@ -29,6 +39,7 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
         if (a.shares && !ATTN_FN(_parts_of)(&a, &u, row, &parts))
             continue;
 #endif
+        ATTN_AFTER_KERNEL();
         float m = ATTN_NEG_INF, l = 0.0f, lse;
         for (int s = 0; s < parts.count; ++s)
             m = attn__max(m, a.part_m[ATTN_FN(_part_at)(&parts, s)]);
@@ -50,6 +61,7 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
         if (attn__lane() == 0)
             ATTN_FN(_put_lse)(&a, &u, i, h, lse);
     }
+    ATTN_AFTER_KERNEL(); /* or what comes next might not wait for the kernel itself */
 }
 
 /* Relies on what run.h promises of p.  A workspace of less than was asked for means fewer parts. */
@@ -96,13 +108,16 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
 #endif
     if (e == cudaSuccess && a.parts != 1) {
         const int64_t blocks = ATTN_FN(_ceil)(a.rows, ATTN_MERGE_THREADS / 32);
-        e = ATTN_LAUNCH(ATTN_FN(_merge_kernel), blocks < ATTN_GRID_MOST ? (unsigned)blocks : ATTN_GRID_MOST,
+        e = ATTN_LAUNCH_MERGE(ATTN_FN(_merge_kernel), blocks < ATTN_GRID_MOST ? (unsigned)blocks : ATTN_GRID_MOST,
                         ATTN_MERGE_THREADS, 0, stream, &a);
     }
     return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
 }
 
 #undef ATTN_MERGE_THREADS
+#undef ATTN_AFTER_KERNEL
+#undef ATTN_LAUNCH_MERGE
+#undef ATTN_EARLY
 #undef ATTN_FINDING_BYTES
 #undef ATTN_TICKET_BYTES
 #undef ATTN_SECTION_HEADS

@@ -88,8 +88,9 @@ typedef struct ATTN_FN(_args) {
 #endif
     attn_params p;
 #if ATTN_KERNEL == ATTN_KERNEL_DECODE
-    attn__divisor by_page; /* keys of a page */
+    attn__divisor by_page, by_walks, by_blocks, by_group; /* keys of a page; heads * blocks */
     int32_t cluster;   /* blocks of a cluster, which has one unit; 0: no clusters */
+    int32_t cluster_log2;
     int32_t shares;    /* of the list of all tiles; 0: no list */
     int32_t walks;     /* heads and blocks of rows that walk the list side by side, a block of threads for each */
 #endif
@@ -235,10 +236,14 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     a->part_keys = (int32_t)(keys * ATTN_TILE_K);
     a->units = whole * a->parts;
 #if ATTN_KERNEL == ATTN_KERNEL_DECODE
-    if (p->page_size)
-        a->by_page = attn__divisor_make((uint32_t)p->page_size);
     if (share && whole)
         ATTN_FN(_share)(a, whole, tiles, share > 0 ? share : 0, least);
+    while (1 << a->cluster_log2 < a->cluster)
+        ++a->cluster_log2;
+    a->by_page = attn__divisor_make(p->page_size ? (uint32_t)p->page_size : 1);
+    a->by_walks = attn__divisor_make((uint32_t)(a->heads * a->blocks));
+    a->by_blocks = attn__divisor_make((uint32_t)a->blocks);
+    a->by_group = attn__divisor_make((uint32_t)a->group);
 #else
     (void)share;
 #endif

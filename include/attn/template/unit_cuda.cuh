@@ -91,8 +91,13 @@ ATTN_DEVICE ATTN_FN(_place) ATTN_FN(_place_of)(const ATTN_FN(_args) *a, const AT
     at.i = u->row0 + at.row;
     at.sub = 0;
     if (group != 1) { /* no division in the commonest case */
-        at.sub = (int)((unsigned)at.i % group);
-        at.i = (int)((unsigned)at.i / group);
+#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+        const unsigned i = ATTN_GQA ? (unsigned)at.i / group : attn__divide((unsigned)at.i, a->by_group);
+#else
+        const unsigned i = (unsigned)at.i / group;
+#endif
+        at.sub = (int)((unsigned)at.i - i * group);
+        at.i = (int)i;
     }
     return at;
 }

@@ -17,6 +17,7 @@
 
 #define attn__cluster_map(shared, rank) emu_cluster_map((shared), (rank), EMU_HERE)
 #define attn__cluster_arrive()          emu_cluster_arrive(EMU_HERE)
+#define attn__cluster_arrive_made()     emu_cluster_arrive(EMU_HERE)
 #define attn__cluster_wait()            emu_cluster_wait(EMU_HERE)
 #define attn__cluster_sync()            (emu_cluster_arrive(EMU_HERE), emu_cluster_wait(EMU_HERE))
 
