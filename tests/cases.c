@@ -155,10 +155,17 @@ static int aligned(const attn_instance *t, const test_case *c)
                              good[c->v_layout] && c->pages <= PAGES_HND);
 }
 
+/* Whether no sequence has more query rows of a KV head: places of packed ones may have two more than are in use. */
+static int serves_rows(const attn_instance *t, const test_case *c)
+{
+    const int gaps = c->varlen & VARLEN_CU_Q && c->varlen & VARLEN_USED_Q ? 2 : 0;
+    return !t->rows || c->heads_q / c->heads_k * (c->seq_q + gaps) <= t->rows;
+}
+
 int case_serves(const attn_instance *t, const test_case *c)
 {
     return sensible(c) && (case_needs(c) & ~t->features) == 0 && serves_dims(t, c->dim, c->dim_v) &&
-           (!t->rows || c->heads_q / c->heads_k * c->seq_q <= t->rows) && aligned(t, c) && (!t->gqa || t->gqa == c->heads_q / c->heads_k);
+           serves_rows(t, c) && aligned(t, c) && (!t->gqa || t->gqa == c->heads_q / c->heads_k);
 }
 
 /* ---- deriving --------------------------------------------------------------------------------- */
@@ -266,6 +273,21 @@ static void derive_lengths(deriver *v)
     c = plain(v);
     c.batch = 0;
     add(v, &c);
+    /* What warps with tiles of their own take in turns, and blocks in shares: several times around. */
+    for (int n = 0; n < 4 && v->t->kernel == ATTN_KERNEL_DECODE; n++) {
+        c = plain(v);
+        c.batch = n % 2 ? 9 : 1;
+        c.heads_k = n < 2 ? 1 : 3;
+        c.heads_q = c.heads_k * (v->t->gqa ? v->t->gqa : 2);
+        c.seq_q = 1;
+        c.seq_k = 70 * v->t->tile_k + 7;
+        add(v, &c);
+        c.varlen = VARLEN_USED_K;
+        add(v, &c);
+        c.paged = PAGED_TABLE;
+        c.page_size = n < 2 ? 2 * v->t->tile_k : 5;
+        add(v, &c);
+    }
 }
 
 static void derive_dims(deriver *v)

@@ -546,7 +546,7 @@ static const struct {
     const char *name;
     uint32_t needs;
     int any_ratio; /* needs an instance of any ratio */
-    int any_keys;  /* holds only if all keys are alike: no user macros */
+    int any_keys;  /* holds only if all keys and sequences are alike: no user macros */
     void (*check)(const attn_instance *t, shape_fn *shape);
 } properties[] = {
     {"twice the same bits", 0, 0, 0, twice},
@@ -557,7 +557,7 @@ static const struct {
     {"keys in any order", 0, 0, 1, permuted_keys},
     {"split and merged is whole", 0, 0, 1, split_and_merge},
     {"paged is dense, the same bits", ATTN_HAS(PAGED) | ATTN_HAS(VARLEN), 0, 0, paged_is_dense},
-    {"batch-invariant: alone as in a batch, the same bits", ATTN_HAS(VARLEN), 0, 0, batch_invariant},
+    {"batch-invariant: alone as in a batch, the same bits", ATTN_HAS(VARLEN), 0, 1, batch_invariant},
     {"grouped heads are expanded heads", 0, 1, 1, gqa_is_expanded},
     {"prefill in chunks is prefill", ATTN_HAS(CAUSAL), 0, 0, chunked_prefill},
     {"sink logit is a sigmoid", ATTN_HAS(SINK_LOGITS), 0, 0, sink_identity},

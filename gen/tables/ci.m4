@@ -3,8 +3,8 @@
 //
 //       KERNEL   ARCH  DTYPE    HEAD_DIM GQA  FLAGS          TILE_Q TILE_K TUNE
 attn_row(decode,  sm90, bf16,    128,     any, all,           8,     16,    warps=2+rows=12)
-attn_row(decode,  sm90, f16,     16..64,  any, all,           32,    16,    warps=2+stages=3)
-attn_row(decode,  sm80, bf16,    64,      any, all,           16,    32,    warps=4)
+attn_row(decode,  sm90, f16,     16..64,  any, all,           32,    16,    warps=2+stages=3+rows=160)
+attn_row(decode,  sm80, bf16,    64,      any, all,           16,    32,    warps=4+rows=160)
 attn_row(decode,  sm80, f16,     192/128, 3,   causal+varlen+paged, 8, 16,  warps=3+stages=1)
 attn_row(forward, sm90, f16,     128,     any, causal,        128,   128,   none)
 attn_row(forward, sm90, bf16,    64,      any, all,           128,   64,    none)
