@@ -37,7 +37,7 @@ static attn_status stand_in_launch(const attn_params *p, void *workspace, size_t
 
 #define STAND_IN(name, arch, q, kv, d, dv, gqa, features)                                                         \
     {                                                                                                             \
-        name, ATTN_KERNEL_FORWARD, arch, q, kv, d, dv, d, gqa, features, 0, 48, 64, 0, 0, stand_in_workspace,     \
+        name, ATTN_KERNEL_FORWARD, arch, q, kv, d, dv, d, gqa, 0, features, 0, 48, 64, 0, 0, stand_in_workspace,  \
             stand_in_launch, NULL                                                                                 \
     }
 
@@ -732,7 +732,7 @@ static void machine_device(attn_device *d)
 
 #define ON_DEVICE(name, arch, dtype, least, d, dv, align, shared)                                                 \
     {                                                                                                             \
-        name, ATTN_KERNEL_FORWARD, arch, dtype, dtype, d, dv, least, 0, ROW_FEATURES, 0, 64, 64, align, shared,   \
+        name, ATTN_KERNEL_FORWARD, arch, dtype, dtype, d, dv, least, 0, 0, ROW_FEATURES, 0, 64, 64, align, shared, \
             stand_in_workspace, stand_in_launch, machine_device                                                   \
     }
 
@@ -859,6 +859,23 @@ static void devices(void)
          p.q.data = buffer.c + 8)
     CASE(on_h200, mma_gpus, ATTN_ERR_UNSUPPORTED, "q.stride[2] -68: sm80_d64 needs rows", p.q.stride[0] = 4096,
          p.q.stride[1] = 512, p.q.stride[2] = -68, p.q.stride[3] = 1)
+    if (check_case("device: what is for few query rows serves no more")) {
+        attn_instance few = sm80_d64;
+        const attn_instance *const list[] = { &few, &sm80_d64 };
+        few.name = "sm80_few";
+        few.kernel = ATTN_KERNEL_DECODE;
+        few.rows = 8; /* of a KV head: 4 positions of 2 heads */
+        p = on_h200();
+        p.seq_q = 4;
+        CHECK(!strcmp(chosen(list, 2, &p), "sm80_few"));
+        p.seq_q = 5;
+        CHECK(!strcmp(chosen(list, 2, &p), "sm80_d64"));
+        expect(list, 1, &p, ATTN_ERR_UNSUPPORTED, "seq_q * heads_q / heads_k 10: this list has up to 8; "
+               "add attn_row(forward, sm80, f16, 64, any, none, 64, 64, none)");
+        char buf[300];
+        attn_list_explain(list, 2, &p, buf, sizeof buf);
+        CHECK_MSG(strstr(buf, "sm80_few: query rows up to 8"), "%s", buf);
+    }
     if (check_case("device: what reads any rows serves them")) {
         p = on_h200();
         p.q.data = buffer.c + 8;

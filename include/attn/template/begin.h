@@ -173,7 +173,7 @@
 #error "attn: ATTN_TILE_Q must be 8, 16 or 32 in ATTN_KERNEL_DECODE"
 #endif
 #ifdef ATTN_TILE_K
-#elif ATTN_HEAD_DIM <= 64 && ATTN_HEAD_DIM_V <= 64
+#elif ATTN_HEAD_DIM <= 64 && ATTN_HEAD_DIM_V <= 64 && ATTN_TILE_Q <= 16
 #define ATTN_TILE_K 32
 #else
 #define ATTN_TILE_K 16
@@ -263,7 +263,8 @@
 #elif ATTN_TILE_K < 32 || ATTN_TILE_K > 128 || ATTN_TILE_K % 32
 #error "attn: ATTN_TILE_K must be a multiple of 32 from 32 to 128 on ATTN_ARCH_SIMT"
 #endif
-#elif ATTN_ARCH != ATTN_ARCH_SM90 && ATTN_KERNEL == ATTN_KERNEL_FORWARD /* ATTN_ARCH_SM75 and ATTN_ARCH_SM80: a warp has whole 16-row tiles of an mma */
+#elif ATTN_ARCH != ATTN_ARCH_SM90 && ATTN_KERNEL == ATTN_KERNEL_FORWARD
+/* ATTN_ARCH_SM75 and ATTN_ARCH_SM80: a warp has whole 16-row tiles of an mma. */
 #ifdef ATTN_TILE_Q
 #elif ATTN_HEAD_DIM <= 128 && ATTN_HEAD_DIM_V <= 128
 #define ATTN_TILE_Q (32 * ATTN_WARPS)

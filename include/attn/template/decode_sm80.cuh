@@ -57,16 +57,18 @@
 #define ATTN_K_BYTES (32 * ATTN_KS + 16)          /* a row of K in shared memory: an odd number of 16-byte pieces */
 #define ATTN_V_BYTES (32 * ATTN_NV + 16)
 #define ATTN_STAGE_BYTES (ATTN_TILE_K * (ATTN_K_BYTES + ATTN_V_BYTES))
+#define ATTN_KEEP_Q (ATTN_RM * ATTN_KS <= 12) /* Q fits into registers; else its operands lie in shared memory */
 #define ATTN_PITCH (16 * ATTN_NV + 4)             /* floats from row to row of a warp's O */
 #define ATTN_SLICES (ATTN_CLUSTERS ? ATTN_CLUSTERS : 1)
 
-/* Shared memory: the rings; each warp's O, then r and sum of its rows; what it found; marks of passes; its unit; and
+/* Shared memory: the rings; each warp's O, then r and sum of its rows; what it found; marks of passes; Q; its unit; and
  * what the blocks of the cluster send: slices, then r and sum of all rows; the barrier that counts them. */
 #define ATTN_O_AT (ATTN_WARPS * ATTN_STAGES * ATTN_STAGE_BYTES)
 #define ATTN_RL_AT (ATTN_O_AT + ATTN_WARPS * ATTN_TILE_Q * ATTN_PITCH * 4)
 #define ATTN_FOUND_AT (ATTN_RL_AT + ATTN_WARPS * ATTN_TILE_Q * 8)
 #define ATTN_MARKS_AT (ATTN_FOUND_AT + ATTN_WARPS * 4)
-#define ATTN_UNIT_AT ((ATTN_MARKS_AT + ATTN_TILE_Q * 4 * ATTN_NV + 15) / 16 * 16)
+#define ATTN_Q_AT ((ATTN_MARKS_AT + ATTN_TILE_Q * 4 * ATTN_NV + 15) / 16 * 16)
+#define ATTN_UNIT_AT (ATTN_Q_AT + (ATTN_KEEP_Q ? 0 : ATTN_RM * ATTN_KS * 512))
 enum { ATTN_FN(_unit_bytes) = ((int)sizeof(ATTN_FN(_unit)) + 15) / 16 * 16 };
 #define ATTN_SLICES_AT (ATTN_UNIT_AT + ATTN_WARPS * ATTN_FN(_unit_bytes))
 #define ATTN_SENT_AT (ATTN_SLICES_AT + (ATTN_CLUSTERS ? ATTN_TILE_Q * 64 * ATTN_NV + 64 * ATTN_SLICES : 0))
@@ -462,21 +464,37 @@ typedef struct ATTN_FN(_state) {
     int pass;                     /* 0, or 1 to 3 for the parts of a V that is not finite */
 } ATTN_FN(_state);
 
-/* Q of the unit, as the operand of Q K^T. */
-ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_state) *w)
+/* Operand m, ks of Q K^T: 16 rows and 16 dims of Q.  Zeros beyond the last row and from dim on. */
+ATTN_DEVICE void ATTN_FN(_q_operand)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int m, int ks, uint32_t *q)
 {
-    const int dim = ATTN_FN(_dim)(a), column = attn__lane() % 4 * 2;
+    const int dim = ATTN_FN(_dim)(a);
     ATTN_UNROLL
-    for (int n = 0; n < 2 * ATTN_RM; ++n) {
-        const int row = attn__lane() / 4 + 8 * n;
-        const uint16_t *q = (const uint16_t *)a->p.q.data + column;
-        if (n < ATTN_RN)
-            q += ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, row));
-        ATTN_UNROLL
-        for (int d = 0; d < 2 * ATTN_KS; ++d)
-            w->q[n / 2][d / 2][d % 2 * 2 + n % 2] =
-                n < ATTN_RN && row < u->rows && d * 8 < dim ? *(const uint32_t *)(q + d * 8) : 0u;
+    for (int n = 0; n < 4; ++n) {
+        const int row = attn__lane() / 4 + 8 * (2 * m + n % 2), d = 16 * ks + n / 2 * 8;
+        const uint16_t *const from = (const uint16_t *)a->p.q.data + attn__lane() % 4 * 2 + d;
+        q[n] = row < ATTN_TILE_Q && row < u->rows && d < dim
+                   ? *(const uint32_t *)(const void *)(from + ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, row)))
+                   : 0u;
     }
+}
+
+/* Q of the unit. */
+ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem,
+                                  ATTN_FN(_state) *w)
+{
+    if (ATTN_KEEP_Q) {
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_RM * ATTN_KS; ++n)
+            ATTN_FN(_q_operand)(a, u, n / ATTN_KS, n % ATTN_KS, w->q[n / ATTN_KS][n % ATTN_KS]);
+        return;
+    }
+    ATTN_NO_UNROLL
+    for (int n = (int)threadIdx.x / 32; n < ATTN_RM * ATTN_KS; n += ATTN_WARPS) {
+        uint32_t q[4];
+        ATTN_FN(_q_operand)(a, u, n / ATTN_KS, n % ATTN_KS, q);
+        *(uint4 *)(void *)(smem + ATTN_Q_AT + n * 512 + attn__lane() * 16) = make_uint4(q[0], q[1], q[2], q[3]);
+    }
+    __syncthreads();
 }
 
 ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
@@ -492,7 +510,8 @@ ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
 }
 
 /* S = Q K^T of a tile; k_at: of this lane's row for ldmatrix. */
-ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, uint32_t k_at, float (*s)[ATTN_NK][4])
+ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, const unsigned char *smem, uint32_t k_at,
+                                  float (*s)[ATTN_NK][4])
 {
     float other[ATTN_RM][ATTN_NK][4]; /* the second chain */
     ATTN_UNROLL
@@ -500,6 +519,15 @@ ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, uint32_t k_at, float
         s[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = other[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = 0.0f;
     ATTN_UNROLL
     for (int ks = 0; ks < ATTN_KS; ++ks) {
+        uint32_t own[ATTN_RM][4];
+        ATTN_UNROLL
+        for (int m = 0; m < ATTN_RM; ++m) {
+            if (!ATTN_KEEP_Q) {
+                const uint4 x = *(const uint4 *)(const void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 +
+                                                               attn__lane() * 16);
+                own[m][0] = x.x, own[m][1] = x.y, own[m][2] = x.z, own[m][3] = x.w;
+            }
+        }
         ATTN_UNROLL
         for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
             uint32_t b[4];
@@ -507,8 +535,9 @@ ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, uint32_t k_at, float
             ATTN_UNROLL
             for (int m = 0; m < ATTN_RM; ++m) {
                 float(*const to)[4] = (ks % ATTN_CHAINS ? other[m] : s[m]) + 2 * kk;
-                ATTN_FN(_mma)(to[0], w->q[m][ks], b);
-                ATTN_FN(_mma)(to[1], w->q[m][ks], b + 2);
+                const uint32_t *const q = ATTN_KEEP_Q ? w->q[m][ks] : own[m];
+                ATTN_FN(_mma)(to[0], q, b);
+                ATTN_FN(_mma)(to[1], q, b + 2);
             }
         }
     }
@@ -899,7 +928,7 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
             attn__cluster_arrive_made();
         }
 #endif
-        ATTN_FN(_load_q)(a, &unit, &w); /* before the first keys */
+        ATTN_FN(_load_q)(a, &unit, smem, &w); /* before the first keys */
         __syncwarp();
         w.pass = 0;
         ATTN_NO_UNROLL
@@ -926,7 +955,7 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
                     __syncwarp();
                     if (w.pass)
                         ATTN_FN(_split)(w.pass, ring + at + ATTN_TILE_K * ATTN_K_BYTES);
-                    ATTN_FN(_scores)(&w, k_at + (uint32_t)at, s);
+                    ATTN_FN(_scores)(&w, smem, k_at + (uint32_t)at, s);
                     ATTN_FN(_change)(a, u, &w, ATTN_FN(_key_of)(&work.tiles, t), s);
                     ATTN_FN(_lift)(&w, s);
                     ATTN_FN(_values)(&w, v_at + (uint32_t)at, s);
@@ -1049,6 +1078,8 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_V_BYTES
 #undef ATTN_STAGE_BYTES
 #undef ATTN_PITCH
+#undef ATTN_KEEP_Q
+#undef ATTN_Q_AT
 #undef ATTN_EVEN
 #undef ATTN_SLICES
 #undef ATTN_O_AT

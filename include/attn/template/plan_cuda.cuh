@@ -212,7 +212,7 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     int share = 0;
     if (p->split_size)
         keys = ATTN_FN(_ceil)(p->split_size, ATTN_TILE_K);
-    else if (ATTN_CLUSTERS && p->num_splits && p->num_splits <= ATTN_CLUSTERS && !(p->num_splits & (p->num_splits - 1)))
+    else if (p->num_splits && p->num_splits <= ATTN_CLUSTERS && !(p->num_splits & (p->num_splits - 1)))
         share = p->num_splits;
     else if (p->num_splits)
         keys = ATTN_FN(_ceil)(tiles, p->num_splits);
