@@ -3,6 +3,24 @@
 // first row that accepts it and that the machine can execute.  A GPU's rows serve tensors of a GPU alone, those
 // of a CPU tensors of the host (attn_params.device).
 //
+// Few query rows against a long cache, paged or not, as at each step of a decoder; few enough (rows) that reading the
+// cache is all there is to it.  Up to 8 rows half of the tensor cores' work is padding, which costs nothing there.
+//
+//       KERNEL   ARCH  DTYPE  HEAD_DIM     GQA  FLAGS  TILE_Q TILE_K TUNE
+attn_each([[T]], (bf16, f16), [[
+attn_row(decode,  sm90, T,     128,         any, all,    8,    16,    warps=8+rows=8)
+attn_row(decode,  sm90, T,     128,         any, all,    16,   16,    warps=8+rows=16)
+attn_row(decode,  sm90, T,     128,         any, all,    32,   16,    warps=4+rows=128)
+attn_row(decode,  sm90, T,     64,          any, all,    16,   32,    warps=8+rows=16)
+attn_row(decode,  sm90, T,     64,          any, all,    32,   16,    warps=8+rows=128)
+attn_row(decode,  sm90, T,     192/128,     any, all,    16,   16,    warps=6+rows=64)
+attn_row(decode,  sm90, T,     16..128,     any, all,    16,   16,    warps=8+rows=64)
+attn_row(decode,  sm90, T,     16..256,     any, all,    16,   16,    warps=4+rows=64)
+attn_row(decode,  sm80, T,     128,         any, all,    16,   16,    warps=3+rows=64)
+attn_row(decode,  sm80, T,     16..128,     any, all,    16,   16,    warps=3+rows=64)
+attn_row(decode,  sm80, T,     16..256,     any, all,    8,    16,    warps=2+rows=32)
+]])
+//
 // Hopper, where tensors are dense or packed: TMA cannot follow a page table.
 //
 //       KERNEL   ARCH  DTYPE  HEAD_DIM     GQA  FLAGS  TILE_Q TILE_K TUNE

@@ -37,18 +37,6 @@ ATTN_DEVICE void attn__copy_async(unsigned char *shared, const void *global, int
 #endif
 }
 
-/* The same without asking the L2 for the 128 bytes around them: of what streams through once (sm_80 on). */
-ATTN_DEVICE void attn__copy_async_stream(unsigned char *shared, const void *global, int bytes)
-{
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(attn__shared_address(shared)), "l"(global),
-                 "r"(bytes)
-                 : "memory");
-#else
-    attn__copy_async(shared, global, bytes);
-#endif
-}
-
 /* Ends this thread's group; an empty one counts, too. */
 ATTN_DEVICE void attn__copy_async_commit(void)
 {

@@ -54,8 +54,10 @@
 #define ATTN_NV ((ATTN_HEAD_DIM_V + 15) / 16)     /* 16-dim tiles of O^T */
 #define ATTN_NK (ATTN_TILE_K / 8)                 /* 8-key tiles of S */
 #define ATTN_CHAINS (ATTN_RM * ATTN_NK <= 2 && ATTN_KS >= 4 ? 2 : 1) /* independent sums for each tile of S */
-#define ATTN_K_BYTES (32 * ATTN_KS + 16)          /* a row of K in shared memory: an odd number of 16-byte pieces */
-#define ATTN_V_BYTES (32 * ATTN_NV + 16)
+#define ATTN_K_PIECES (2 * ATTN_KS)               /* of 16 bytes in a row of K */
+#define ATTN_V_PIECES (2 * ATTN_NV)
+#define ATTN_K_BYTES (16 * ATTN_K_PIECES)
+#define ATTN_V_BYTES (16 * ATTN_V_PIECES)
 #define ATTN_STAGE_BYTES (ATTN_TILE_K * (ATTN_K_BYTES + ATTN_V_BYTES))
 #define ATTN_KEEP_Q (ATTN_RM * ATTN_KS <= 12) /* Q fits into registers; else its operands lie in shared memory */
 #define ATTN_PITCH (16 * ATTN_NV + 4)             /* floats from row to row of a warp's O */
@@ -74,6 +76,8 @@ enum { ATTN_FN(_unit_bytes) = ((int)sizeof(ATTN_FN(_unit)) + 15) / 16 * 16 };
 #define ATTN_SENT_AT (ATTN_SLICES_AT + (ATTN_CLUSTERS ? ATTN_TILE_Q * 64 * ATTN_NV + 64 * ATTN_SLICES : 0))
 #define ATTN_BARRIER_AT (ATTN_SENT_AT + (ATTN_CLUSTERS ? ATTN_SLICES * ATTN_TILE_Q * 8 : 0))
 enum { ATTN_FN(_shared_bytes) = ATTN_BARRIER_AT + (ATTN_CLUSTERS ? 16 : 0) };
+ATTN_STATIC_ASSERT(ATTN_FN(_shared_bytes) <= 232448, "attn: fewer ATTN_WARPS or ATTN_STAGES, or a smaller ATTN_TILE_Q: "
+                   "shared memory is for 232448 bytes");
 #define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
 #define ATTN_ROW_ALIGN 16
 #define ATTN_DEVICE_FN ATTN_FN(_device)
@@ -139,7 +143,12 @@ ATTN_DEVICE void ATTN_FN(_tiles_of)(const ATTN_FN(_args) *a, int b, int walk, AT
     t->sink = t->sinks = t->first = t->count = 0;
     if (left <= 0)
         return;
-    u->span = ATTN_FN(_span)(a, u, 0, ATTN_TILE_Q - 1);
+    const int plain = (!ATTN_CAUSAL || !a->p.causal || (a->p.causal == ATTN_CAUSAL_BOTTOM_RIGHT && u->len_q == 1)) &&
+                      (!ATTN_WINDOW || !a->p.window) && (!ATTN_CHUNK || !a->p.chunk);
+    u->span.sink_lo = u->span.sink_hi = u->span.lo = u->span.full_lo = 0;
+    u->span.hi = u->span.full_hi = u->len_k;
+    if (!plain) /* the rows do not see all keys */
+        u->span = ATTN_FN(_span)(a, u, 0, ATTN_TILE_Q - 1);
     int end = u->span.lo < u->span.hi ? (u->span.hi + ATTN_TILE_K - 1) / ATTN_TILE_K : 0;
     t->first = u->span.lo / ATTN_TILE_K;
     if (ATTN_SINK_TOKENS && u->span.sink_lo < u->span.sink_hi) {
@@ -375,33 +384,42 @@ ATTN_DEVICE void ATTN_FN(_load_work)(const ATTN_FN(_args) *a, const ATTN_FN(_uni
     }
 }
 
-/* Where a lane's copies of a tile begin: the pieces of a row are 16 bytes each, and a tile has 32 of them at a time. */
+/* In shared memory piece n of row r lies at n ^ x, so that the same piece of 8 rows lies in different banks, and what is
+ * copied at a time is a whole line. */
+ATTN_DEVICE int ATTN_FN(_swizzle)(int row, int pieces)
+{
+    return pieces % 8 == 0 ? row & 7 : pieces % 4 == 0 ? row >> 1 & 3 : row >> 2 & 1;
+}
+
+/* Rows come in steps of 32 pieces. */
 #define ATTN_EVEN(pieces) (32 % (pieces) == 0)
 
 /* The keys k0 ... of K or V, which lie `stride` elements from each other, the first at `from`; zeros from the last key
  * on, and from dim on. */
 ATTN_DEVICE void ATTN_FN(_copy_rows)(const ATTN_KV_T *from, int64_t stride, int there, int pieces, int dim,
-                                     int row_bytes, unsigned char *to)
+                                     unsigned char *to)
 {
     const int lane = attn__lane(), rows = 32 / pieces;
     if (ATTN_EVEN(pieces) && there >= ATTN_TILE_K && pieces * 8 == dim) { /* most tiles, of most head dims */
         from += lane / pieces * stride + lane % pieces * 8;
-        to += lane / pieces * row_bytes + lane % pieces * 16;
+        to += lane / pieces * 16 * pieces;
         ATTN_UNROLL
-        for (int n = 0; n < ATTN_TILE_K * pieces / 32; ++n, from += rows * stride)
-            attn__copy_async_stream(to + n * rows * row_bytes, from, 16);
+        for (int n = 0; n < ATTN_TILE_K * pieces / 32; ++n, from += rows * stride) {
+            const int x = ATTN_FN(_swizzle)(lane / pieces, pieces) ^ ATTN_FN(_swizzle)(n * rows, pieces);
+            attn__copy_async(to + n * 512 + ((lane % pieces) ^ x) * 16, from, 16);
+        }
         return;
     }
     ATTN_UNROLL_4
     for (int n = lane; n < ATTN_TILE_K * pieces; n += 32) {
         const int row = n / pieces, piece = n % pieces;
-        attn__copy_async_stream(to + row * row_bytes + piece * 16, from + row * stride + piece * 8,
-                                row < there && piece * 8 < dim ? 16 : 0);
+        attn__copy_async(to + (row * pieces + (piece ^ ATTN_FN(_swizzle)(row, pieces))) * 16,
+                         from + row * stride + piece * 8, row < there && piece * 8 < dim ? 16 : 0);
     }
 }
 
 /* The same of keys that lie anywhere: that of lane n at from + at. */
-ATTN_DEVICE void ATTN_FN(_copy_keys)(const ATTN_KV_T *from, int64_t at, int there, int pieces, int dim, int row_bytes,
+ATTN_DEVICE void ATTN_FN(_copy_keys)(const ATTN_KV_T *from, int64_t at, int there, int pieces, int dim,
                                      unsigned char *to)
 {
     const int lane = attn__lane();
@@ -411,9 +429,9 @@ ATTN_DEVICE void ATTN_FN(_copy_keys)(const ATTN_KV_T *from, int64_t at, int ther
         const int piece = ATTN_EVEN(pieces) ? lane % pieces : (n * 32 + lane) % pieces;
         const uint32_t low = (uint32_t)attn__shuffle_int((int)(uint32_t)at, row);
         const uint32_t high = (uint32_t)attn__shuffle_int((int)(uint32_t)((uint64_t)at >> 32), row);
-        attn__copy_async_stream(to + row * row_bytes + piece * 16,
-                                from + (int64_t)((uint64_t)high << 32 | low) + piece * 8,
-                                row < there && piece * 8 < dim ? 16 : 0);
+        attn__copy_async(to + (row * pieces + (piece ^ ATTN_FN(_swizzle)(row, pieces))) * 16,
+                         from + (int64_t)((uint64_t)high << 32 | low) + piece * 8,
+                         row < there && piece * 8 < dim ? 16 : 0);
     }
 }
 
@@ -429,10 +447,9 @@ ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, un
     if (ATTN_PAGED && p->page_size && !ATTN_FN(_whole_pages)(a)) {
         const int key = k0 + attn__lane();
         const int within = key - (int)attn__divide((unsigned)key, a->by_page) * p->page_size;
-        ATTN_FN(_copy_keys)(k, l->page * p->k.stride[0] + within * p->k.stride[1], there, 2 * ATTN_KS, dim,
-                            ATTN_K_BYTES, stage);
-        ATTN_FN(_copy_keys)(v, l->page * p->v.stride[0] + within * p->v.stride[1], there, 2 * ATTN_NV, dim_v,
-                            ATTN_V_BYTES, v_stage);
+        ATTN_FN(_copy_keys)(k, l->page * p->k.stride[0] + within * p->k.stride[1], there, ATTN_K_PIECES, dim, stage);
+        ATTN_FN(_copy_keys)(v, l->page * p->v.stride[0] + within * p->v.stride[1], there, ATTN_V_PIECES, dim_v,
+                            v_stage);
         l->page = ATTN_FN(_pages_from)(a, l, l->at);
         return;
     }
@@ -447,10 +464,10 @@ ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, un
             l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
         }
     }
-    ATTN_FN(_copy_rows)(k + page * p->k.stride[0] + row * p->k.stride[1], p->k.stride[1], there, 2 * ATTN_KS, dim,
-                        ATTN_K_BYTES, stage);
-    ATTN_FN(_copy_rows)(v + page * p->v.stride[0] + row * p->v.stride[1], p->v.stride[1], there, 2 * ATTN_NV, dim_v,
-                        ATTN_V_BYTES, v_stage);
+    ATTN_FN(_copy_rows)(k + page * p->k.stride[0] + row * p->k.stride[1], p->k.stride[1], there, ATTN_K_PIECES, dim,
+                        stage);
+    ATTN_FN(_copy_rows)(v + page * p->v.stride[0] + row * p->v.stride[1], p->v.stride[1], there, ATTN_V_PIECES, dim_v,
+                        v_stage);
 }
 
 /* ---- a warp's sums ----------------------------------------------------------------------------------- */
@@ -464,37 +481,44 @@ typedef struct ATTN_FN(_state) {
     int pass;                     /* 0, or 1 to 3 for the parts of a V that is not finite */
 } ATTN_FN(_state);
 
-/* Operand m, ks of Q K^T: 16 rows and 16 dims of Q.  Zeros beyond the last row and from dim on. */
-ATTN_DEVICE void ATTN_FN(_q_operand)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int m, int ks, uint32_t *q)
-{
-    const int dim = ATTN_FN(_dim)(a);
-    ATTN_UNROLL
-    for (int n = 0; n < 4; ++n) {
-        const int row = attn__lane() / 4 + 8 * (2 * m + n % 2), d = 16 * ks + n / 2 * 8;
-        const uint16_t *const from = (const uint16_t *)a->p.q.data + attn__lane() % 4 * 2 + d;
-        q[n] = row < ATTN_TILE_Q && row < u->rows && d < dim
-                   ? *(const uint32_t *)(const void *)(from + ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, row)))
-                   : 0u;
-    }
-}
-
-/* Q of the unit. */
+/* Q of the unit as operands of Q K^T: into registers, or by all warps together into shared memory.  Rows beyond the last
+ * are as the last, and nobody looks at what becomes of them; zeros from dim on. */
 ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem,
                                   ATTN_FN(_state) *w)
 {
-    if (ATTN_KEEP_Q) {
+    const int dim = ATTN_FN(_dim)(a), lane = attn__lane();
+    const int first = ATTN_KEEP_Q ? 0 : (int)threadIdx.x / 32, step = ATTN_KEEP_Q ? 1 : ATTN_WARPS;
+    ATTN_UNROLL
+    for (int m = 0; m < ATTN_RM; ++m) {
+        const uint16_t *row[2];
         ATTN_UNROLL
-        for (int n = 0; n < ATTN_RM * ATTN_KS; ++n)
-            ATTN_FN(_q_operand)(a, u, n / ATTN_KS, n % ATTN_KS, w->q[n / ATTN_KS][n % ATTN_KS]);
-        return;
+        for (int n = 0; n < 2; ++n)
+            row[n] = (const uint16_t *)a->p.q.data + lane % 4 * 2 +
+                     ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, 16 * m + lane / 4 + (ATTN_TILE_Q > 8 ? 8 * n : 0)));
+        if (ATTN_KEEP_Q) {
+            ATTN_UNROLL
+            for (int n = 0; n < 4 * ATTN_KS; ++n) {
+                const int d = n / 4 * 16 + n / 2 % 2 * 8;
+                const int there = (ATTN_TILE_Q > 8 || n % 2 == 0) && d < dim;
+                w->q[m][n / 4][n % 4] = there ? *(const uint32_t *)(const void *)(row[n % 2] + d) : 0u;
+            }
+        }
+        if (!ATTN_KEEP_Q) {
+            ATTN_NO_UNROLL
+            for (int ks = first; ks < ATTN_KS; ks += step) {
+                uint32_t q[4];
+                ATTN_UNROLL
+                for (int n = 0; n < 4; ++n) {
+                    const int d = ks * 16 + n / 2 * 8;
+                    q[n] = d < dim ? *(const uint32_t *)(const void *)(row[n % 2] + d) : 0u;
+                }
+                *(uint4 *)(void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 + lane * 16) =
+                    make_uint4(q[0], q[1], q[2], q[3]);
+            }
+        }
     }
-    ATTN_NO_UNROLL
-    for (int n = (int)threadIdx.x / 32; n < ATTN_RM * ATTN_KS; n += ATTN_WARPS) {
-        uint32_t q[4];
-        ATTN_FN(_q_operand)(a, u, n / ATTN_KS, n % ATTN_KS, q);
-        *(uint4 *)(void *)(smem + ATTN_Q_AT + n * 512 + attn__lane() * 16) = make_uint4(q[0], q[1], q[2], q[3]);
-    }
-    __syncthreads();
+    if (!ATTN_KEEP_Q)
+        __syncthreads();
 }
 
 ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
@@ -509,8 +533,33 @@ ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
     }
 }
 
-/* S = Q K^T of a tile; k_at: of this lane's row for ldmatrix. */
-ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, const unsigned char *smem, uint32_t k_at,
+/* This lane's row for ldmatrix, of a tile of K or V in shared memory: where it begins, and 16 bytes times its swizzle. */
+typedef struct ATTN_FN(_row_at) {
+    uint32_t at, x;
+} ATTN_FN(_row_at);
+
+/* Lanes 0..7 have keys 0..7 of the first 8 dims, 8..15 the same keys of the next 8 dims, the others keys 8..15.  For K
+ * that is B of Q K^T; transposed, for V, A of V^T P^T. */
+ATTN_DEVICE ATTN_FN(_row_at) ATTN_FN(_row_of)(uint32_t tile, int pieces)
+{
+    const int lane = attn__lane(), row = lane % 8 + lane / 16 * 8;
+    ATTN_FN(_row_at) r;
+    r.at = tile + (uint32_t)(row * pieces * 16);
+    r.x = (uint32_t)((lane / 8 % 2 ^ ATTN_FN(_swizzle)(row, pieces)) * 16);
+    return r;
+}
+
+/* The address of dims 16 n .. of it, `keys` keys further. */
+ATTN_DEVICE uint32_t ATTN_FN(_dims_at)(ATTN_FN(_row_at) r, int stage, int keys, int n, int pieces)
+{
+    const uint32_t row = r.at + (uint32_t)stage;
+    if (pieces % 8 == 0) /* rows begin at multiples of 128 bytes */
+        return ((row + r.x) ^ (uint32_t)(n % 4 * 32)) + (uint32_t)(keys * pieces * 16 + n / 4 * 128);
+    return row + ((uint32_t)(n * 32) ^ r.x) + (uint32_t)(keys * pieces * 16);
+}
+
+/* S = Q K^T of a tile, which is in the ring at `stage`. */
+ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, const unsigned char *smem, ATTN_FN(_row_at) k, int stage,
                                   float (*s)[ATTN_NK][4])
 {
     float other[ATTN_RM][ATTN_NK][4]; /* the second chain */
@@ -531,7 +580,7 @@ ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, const unsigned char 
         ATTN_UNROLL
         for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
             uint32_t b[4];
-            attn__ldmatrix_x4(b, k_at + (uint32_t)(kk * 16 * ATTN_K_BYTES + ks * 32));
+            attn__ldmatrix_x4(b, ATTN_FN(_dims_at)(k, stage, 16 * kk, ks, ATTN_K_PIECES));
             ATTN_UNROLL
             for (int m = 0; m < ATTN_RM; ++m) {
                 float(*const to)[4] = (ks % ATTN_CHAINS ? other[m] : s[m]) + 2 * kk;
@@ -616,8 +665,8 @@ ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_state) *w, float (*s)[ATTN_NK][4])
     }
 }
 
-/* P = 2^(S - r); O^T += V^T P^T; v_at: of this lane's row for ldmatrix. */
-ATTN_DEVICE void ATTN_FN(_values)(ATTN_FN(_state) *w, uint32_t v_at, float (*s)[ATTN_NK][4])
+/* P = 2^(S - r); O^T += V^T P^T. */
+ATTN_DEVICE void ATTN_FN(_values)(ATTN_FN(_state) *w, ATTN_FN(_row_at) v_row, int stage, float (*s)[ATTN_NK][4])
 {
     const uint32_t ones[4] = { ATTN_ONE * 0x10001u, ATTN_ONE * 0x10001u, ATTN_ONE * 0x10001u, ATTN_ONE * 0x10001u };
     uint32_t p[ATTN_NK / 2][ATTN_RN][2];
@@ -638,7 +687,7 @@ ATTN_DEVICE void ATTN_FN(_values)(ATTN_FN(_state) *w, uint32_t v_at, float (*s)[
         ATTN_UNROLL
         for (int nv = 0; nv < ATTN_NV; ++nv) {
             uint32_t v[4];
-            attn__ldmatrix_x4_trans(v, v_at + (uint32_t)(kk * 16 * ATTN_V_BYTES + nv * 32));
+            attn__ldmatrix_x4_trans(v, ATTN_FN(_dims_at)(v_row, stage, 16 * kk, nv, ATTN_V_PIECES));
             ATTN_UNROLL
             for (int r = 0; r < ATTN_RN; ++r)
                 ATTN_FN(_mma)(w->o[r][nv], v, p[kk][r]);
@@ -650,10 +699,9 @@ ATTN_DEVICE void ATTN_FN(_values)(ATTN_FN(_state) *w, uint32_t v_at, float (*s)[
  * that is +inf or NaN, else 0; 3 the same of -inf. */
 ATTN_DEVICE void ATTN_FN(_split)(int pass, unsigned char *v)
 {
-    const int pairs = 8 * ATTN_NV;
     ATTN_NO_UNROLL
-    for (int n = attn__lane(); n < ATTN_TILE_K * pairs; n += 32) {
-        uint32_t *at = (uint32_t *)(void *)(v + n / pairs * ATTN_V_BYTES + n % pairs * 4);
+    for (int n = attn__lane(); n < ATTN_TILE_K * ATTN_V_BYTES / 4; n += 32) {
+        uint32_t *at = (uint32_t *)(void *)v + n;
         const uint32_t x = *at, mantissa = x & ~ATTN_EXPONENTS & 0x7fff7fffu;
         /* One bit for each of the two elements, its lowest. */
         const uint32_t not_finite = ((x & ATTN_EXPONENTS) + ATTN_EXPONENT) >> 15 & 0x00010001u;
@@ -895,20 +943,17 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
 {
     const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
     unsigned char *const ring = smem + warp * ATTN_STAGES * ATTN_STAGE_BYTES;
-    /* ldmatrix: lanes 0..7 give keys 0..7 of the first 8 dims, 8..15 the same keys of the next 8 dims, the others keys
-     * 8..15.  For K that is B of Q K^T; transposed, for V, A of V^T P^T. */
-    const uint32_t k_row = (uint32_t)((lane % 8 + lane / 16 * 8) * ATTN_K_BYTES + lane / 8 % 2 * 16);
-    const uint32_t v_row = (uint32_t)((lane % 8 + lane / 16 * 8) * ATTN_V_BYTES + lane / 8 % 2 * 16);
-    const uint32_t k_at = attn__shared_address(ring) + k_row;
-    const uint32_t v_at = attn__shared_address(ring) + ATTN_TILE_K * ATTN_K_BYTES + v_row;
+    const ATTN_FN(_row_at) k_row = ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_K_PIECES);
+    const ATTN_FN(_row_at) v_row =
+        ATTN_FN(_row_of)(attn__shared_address(ring) + ATTN_TILE_K * ATTN_K_BYTES, ATTN_V_PIECES);
     ATTN_FN(_unit) *const u = (ATTN_FN(_unit) *)(void *)(smem + ATTN_UNIT_AT + warp * ATTN_FN(_unit_bytes));
     ATTN_FN(_feed) feed;
     ATTN_FN(_loader) loader;
     ATTN_FN(_state) w;
     int stage = 0, part = 0, started = 0;
 #ifdef ATTN_EARLY
-    attn__grid_wait();
-    attn__grid_launch_next();
+    if (!clusters && a->parts > 1)
+        attn__grid_launch_next(); /* the merge */
 #endif
     ATTN_FN(_feed_start)(a, clusters, &feed);
     w.unit = ATTN_FN(_has_score)(a) ? 1.0f : a->scale_log2;
@@ -955,10 +1000,10 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
                     __syncwarp();
                     if (w.pass)
                         ATTN_FN(_split)(w.pass, ring + at + ATTN_TILE_K * ATTN_K_BYTES);
-                    ATTN_FN(_scores)(&w, smem, k_at + (uint32_t)at, s);
+                    ATTN_FN(_scores)(&w, smem, k_row, at, s);
                     ATTN_FN(_change)(a, u, &w, ATTN_FN(_key_of)(&work.tiles, t), s);
                     ATTN_FN(_lift)(&w, s);
-                    ATTN_FN(_values)(&w, v_at + (uint32_t)at, s);
+                    ATTN_FN(_values)(&w, v_row, at, s);
                     __syncwarp();
                     t += ATTN_WARPS;
                 }
@@ -1056,14 +1101,12 @@ ATTN_GLOBAL(ATTN_FN(_cluster_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOC
 static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 {
     const unsigned grid = a->shares || a->units < ATTN_GRID_MOST ? (unsigned)a->units : ATTN_GRID_MOST;
-#ifdef ATTN_EARLY
+#if ATTN_CLUSTERS
     if (a->cluster)
-        return ATTN_LAUNCH_EARLY(ATTN_FN(_cluster_kernel), (unsigned)a->units * (unsigned)a->cluster,
-                                 (unsigned)a->cluster, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
-    return ATTN_LAUNCH_EARLY(ATTN_FN(_kernel), grid, 1, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
-#else
-    return ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
+        return ATTN_LAUNCH_CLUSTER(ATTN_FN(_cluster_kernel), (unsigned)a->units * (unsigned)a->cluster,
+                                   (unsigned)a->cluster, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
 #endif
+    return ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
 }
 
 #include <attn/template/launch_cuda.cuh>
@@ -1074,6 +1117,8 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_NV
 #undef ATTN_NK
 #undef ATTN_CHAINS
+#undef ATTN_K_PIECES
+#undef ATTN_V_PIECES
 #undef ATTN_K_BYTES
 #undef ATTN_V_BYTES
 #undef ATTN_STAGE_BYTES
