@@ -22,6 +22,9 @@
 /* Merges the parts of one row in their order: a warp for each row, lanes along the columns. */
 ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
 {
+#if ATTN_KERNEL == ATTN_KERNEL_DECODE && defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 10 * ATTN_ARCH
+    __trap(); /* compiled for a processor that the kernel is not for, either */
+#else
     const int warps = ATTN_MERGE_THREADS / 32, dim_v = a.p.head_dim_v;
     const int per = ATTN_FN(_group)(&a) * a.p.seq_q;
     const int64_t step = (int64_t)gridDim.x * warps;
@@ -62,6 +65,7 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
             ATTN_FN(_put_lse)(&a, &u, i, h, lse);
     }
     ATTN_AFTER_KERNEL(); /* or what comes next might not wait for the kernel itself */
+#endif
 }
 
 /* Relies on what run.h promises of p.  A workspace of less than was asked for means fewer parts. */

@@ -101,6 +101,7 @@ typedef struct ATTN_FN(_args) {
     int32_t blocks;    /* blocks of ATTN_TILE_Q rows in a sequence and KV head */
     int32_t chunks;    /* chunks of V's columns */
     int32_t parts;     /* parts of the keys */
+    int32_t share;     /* blocks of a cluster for a unit, or ATTN_SHARE; 0: none */
     int32_t part_keys; /* keys of each, a multiple of ATTN_TILE_K */
     int32_t wide_q, wide_k, wide_v; /* rows are contiguous and 16-byte aligned, dims a multiple of 16 bytes */
     int32_t wide_o;    /* the same, and o is of the instance's 16-bit type */
@@ -209,17 +210,16 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
         a->section = (int64_t)p->batch * a->heads < ATTN_SECTION_HEADS ? p->batch * a->heads : ATTN_SECTION_HEADS;
 
     int64_t keys = tiles;
-    int share = 0;
     if (p->split_size)
         keys = ATTN_FN(_ceil)(p->split_size, ATTN_TILE_K);
     else if (p->num_splits && p->num_splits <= ATTN_CLUSTERS && !(p->num_splits & (p->num_splits - 1)))
-        share = p->num_splits;
+        a->share = p->num_splits;
     else if (p->num_splits)
         keys = ATTN_FN(_ceil)(tiles, p->num_splits);
     else if (p->flags & ATTN_BATCH_INVARIANT)
         keys = ATTN_FN(_ceil)(ATTN_PART_KEYS_INVARIANT, ATTN_TILE_K);
     else if (ATTN_KERNEL == ATTN_KERNEL_DECODE)
-        share = !least || ATTN_CLUSTERS ? ATTN_SHARE : 0;
+        a->share = !least || ATTN_CLUSTERS ? ATTN_SHARE : 0;
     else if (!least && whole) {
         attn_device device;
         ATTN_FN(_device)(&device);
@@ -236,16 +236,14 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     a->part_keys = (int32_t)(keys * ATTN_TILE_K);
     a->units = whole * a->parts;
 #if ATTN_KERNEL == ATTN_KERNEL_DECODE
-    if (share && whole)
-        ATTN_FN(_share)(a, whole, tiles, share > 0 ? share : 0, least);
+    if (a->share && whole)
+        ATTN_FN(_share)(a, whole, tiles, a->share > 0 ? a->share : 0, least);
     while (1 << a->cluster_log2 < a->cluster)
         ++a->cluster_log2;
     a->by_page = attn__divisor_make(p->page_size ? (uint32_t)p->page_size : 1);
     a->by_walks = attn__divisor_make((uint32_t)(a->heads * a->blocks));
     a->by_blocks = attn__divisor_make((uint32_t)a->blocks);
     a->by_group = attn__divisor_make((uint32_t)a->group);
-#else
-    (void)share;
 #endif
 
     a->wide_q = ATTN_FN(_is_wide)(&p->q, p->head_dim, (int)sizeof(ATTN_Q_T));
