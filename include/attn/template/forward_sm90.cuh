@@ -1258,8 +1258,6 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
     const unsigned grid = (unsigned)(a->units < blocks ? a->units : blocks);
     a->by_section = attn__divisor_make((uint32_t)a->section * (uint32_t)a->blocks * (uint32_t)a->parts);
     a->by_turns = attn__divisor_make((uint32_t)a->section);
-    a->by_blocks = attn__divisor_make((uint32_t)a->blocks);
-    a->by_heads = attn__divisor_make((uint32_t)a->heads);
     a->by_ratio = attn__divisor_make((uint32_t)a->ratio);
     if (a->units > grid) {
         a->tickets = tickets;

@@ -84,11 +84,12 @@ typedef struct ATTN_FN(_args) {
     unsigned long long *tickets; /* of units beyond each block's first (attn__ticket); NULL: there is none */
     uint32_t ticket_key;
     int32_t box_o;     /* map_o is made */
-    attn__divisor by_section, by_turns, by_blocks, by_heads, by_ratio; /* units of a section, its heads; the others */
+    attn__divisor by_section, by_turns, by_ratio; /* units of a section, its heads; query heads of a KV head */
 #endif
     attn_params p;
+    attn__divisor by_blocks, by_heads;
 #if ATTN_KERNEL == ATTN_KERNEL_DECODE
-    attn__divisor by_page, by_walks, by_blocks, by_group; /* keys of a page; heads * blocks */
+    attn__divisor by_page, by_walks, by_group; /* keys of a page; heads * blocks */
     int32_t cluster;   /* blocks of a cluster, which has one unit; 0: no clusters */
     int32_t cluster_log2;
     int32_t shares;    /* of the list of all tiles; 0: no list */
@@ -235,15 +236,20 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     a->parts = parts > 1 ? (int32_t)parts : 1;
     a->part_keys = (int32_t)(keys * ATTN_TILE_K);
     a->units = whole * a->parts;
+    if (a->units) { /* nothing is divided by 0 */
+        a->by_blocks = attn__divisor_make((uint32_t)a->blocks);
+        a->by_heads = attn__divisor_make((uint32_t)a->heads);
+#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+        a->by_walks = attn__divisor_make((uint32_t)(a->heads * a->blocks));
+        a->by_group = attn__divisor_make((uint32_t)a->group);
+#endif
+    }
 #if ATTN_KERNEL == ATTN_KERNEL_DECODE
     if (a->share && whole)
         ATTN_FN(_share)(a, whole, tiles, a->share > 0 ? a->share : 0, least);
     while (1 << a->cluster_log2 < a->cluster)
         ++a->cluster_log2;
     a->by_page = attn__divisor_make(p->page_size ? (uint32_t)p->page_size : 1);
-    a->by_walks = attn__divisor_make((uint32_t)(a->heads * a->blocks));
-    a->by_blocks = attn__divisor_make((uint32_t)a->blocks);
-    a->by_group = attn__divisor_make((uint32_t)a->group);
 #endif
 
     a->wide_q = ATTN_FN(_is_wide)(&p->q, p->head_dim, (int)sizeof(ATTN_Q_T));

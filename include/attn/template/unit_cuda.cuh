@@ -191,13 +191,16 @@ ATTN_DEVICE int ATTN_FN(_unit_make)(const ATTN_FN(_args) *a, int64_t number, ATT
     u->b = (int)attn__divide(head, a->by_heads);
     u->g = (int)head - u->b * a->heads;
 #else
-    if (a->units <= INT32_MAX) { /* 64-bit division takes a hundred instructions */
-        unsigned rest = (unsigned)number;
-        block = (int)(n - 1 - rest % n), rest /= n;
-        u->part = a->parts > 1 ? (int)(rest % (unsigned)a->parts) : 0, rest /= (unsigned)a->parts;
-        u->chunk = a->chunks > 1 ? (int)(rest % (unsigned)a->chunks) : 0, rest /= (unsigned)a->chunks;
-        u->g = (int)(rest % (unsigned)a->heads);
-        u->b = (int)(rest / (unsigned)a->heads);
+    if (a->units <= INT32_MAX) { /* 64-bit division takes a hundred instructions, one of 32 bits thirty */
+        unsigned rest = attn__divide((unsigned)number, a->by_blocks);
+        block = (int)(n - 1 - ((unsigned)number - rest * n));
+        u->part = u->chunk = 0;
+        if (a->parts > 1)
+            u->part = (int)(rest % (unsigned)a->parts), rest /= (unsigned)a->parts;
+        if (a->chunks > 1)
+            u->chunk = (int)(rest % (unsigned)a->chunks), rest /= (unsigned)a->chunks;
+        u->b = (int)attn__divide(rest, a->by_heads);
+        u->g = (int)rest - u->b * a->heads;
     } else {
         block = (int)(n - 1 - (unsigned)(number % n)), number /= n;
         u->part = (int)(number % a->parts), number /= a->parts;
