@@ -12,6 +12,8 @@ attn_row(forward, sm80, bf16,    128,     3,   causal,        64,    32,    warp
 attn_row(forward, sm80, bf16,    64,      any, all,           64,    64,    blocks=2)
 attn_row(forward, sm80, f16,     16..40,  any, all,           32,    32,    warps=2)
 attn_row(forward, sm80, f16,     192/128, any, none,          64,    64,    stages=1)
+attn_row(forward, sm80, bf16,    256,     any, causal,        64,    64,    stages=1)
+attn_row(forward, sm80, f16,     16..256, any, all,           32,    32,    warps=2)
 attn_row(forward, sm75, f16,     64,      any, causal+varlen, 64,    64,    none)
 attn_row(forward, simt, bf16,    64,      any, causal,        64,    32,    none)
 attn_row(forward, simt, f16:f32, any,     any, none,          64,    32,    none)
