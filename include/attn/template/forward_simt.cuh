@@ -48,9 +48,14 @@
 #define ATTN_KT (ATTN_TILE_K / 8)                /* keys of a thread: 8 apart */
 #define ATTN_COLUMNS ((ATTN_CHUNK_V + 31) / 32 * 32)
 #define ATTN_CT (ATTN_COLUMNS / 8)               /* columns of O of a thread: 4 adjoin, the next 4 are 32 further */
-/* A slice of K has this many dims, one of V this many keys: a thousand numbers each, or a little more. */
-#define ATTN_SLICE (ATTN_TILE_K == 32 && ATTN_HEAD_DIM <= 128 && (ATTN_HEAD_DIM + 15) / 16 % 2 == 0 ? 32 : 16)
-#define ATTN_SLICE_V (ATTN_COLUMNS <= 32 ? 32 : ATTN_COLUMNS <= 64 ? 16 : ATTN_COLUMNS <= 128 ? 8 : 4)
+/* A slice of K has this many dims, one of V this many keys: a thousand multiply-adds a thread, or a little less.  With
+ * fewer, what a slice costs beside them shows; with more, the two loops outgrow the instruction cache. */
+#define ATTN_SLICE (ATTN_RT * ATTN_KT <= 32 && ATTN_HEAD_DIM <= 128 && (ATTN_HEAD_DIM + 15) / 16 % 2 == 0 ? 32 : 16)
+#define ATTN_SLICE_MOST (ATTN_TILE_K * ATTN_SLICE < 2048 ? 1024 : 2048) /* numbers in a slice of V */
+#define ATTN_SLICE_V (32 * ATTN_COLUMNS <= ATTN_SLICE_MOST   ? 32 \
+                      : 16 * ATTN_COLUMNS <= ATTN_SLICE_MOST ? 16 \
+                      : 8 * ATTN_COLUMNS <= ATTN_SLICE_MOST  ? 8  \
+                                                             : 4)
 /* Floats from a row to the next in shared memory. */
 #define ATTN_PITCH (ATTN_SLICE + 4)
 #define ATTN_PITCH_Q (ATTN_STREAM_Q ? ATTN_PITCH : (ATTN_HEAD_DIM + 15) / 16 * 16 + 4)
@@ -657,6 +662,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 #undef ATTN_COLUMNS
 #undef ATTN_CT
 #undef ATTN_SLICE
+#undef ATTN_SLICE_MOST
 #undef ATTN_SLICE_V
 #undef ATTN_PITCH
 #undef ATTN_PITCH_Q
