@@ -17,6 +17,7 @@ attn_define(NAME, attn_NAME)m4_dnl
 attn_define(EXPORT, 1)m4_dnl
 attn_define(KERNEL, [[ATTN_KERNEL_]]_upper(attn_KERNEL))m4_dnl
 attn_define(ARCH, [[ATTN_ARCH_]]_upper(attn_ARCH))m4_dnl
+attn_if_any([[]], [[m4_dnl
 attn_define(DTYPE, [[ATTN_]]_upper(attn_DTYPE))m4_dnl
 m4_ifelse(attn_KV_DTYPE, attn_DTYPE, [[]], [[attn_define(KV_DTYPE, [[ATTN_]]_upper(attn_KV_DTYPE))]])m4_dnl
 attn_define(HEAD_DIM, m4_ifelse(attn_HEAD_DIM, any, 0, [[attn_HEAD_DIM]]))m4_dnl
@@ -27,6 +28,7 @@ attn_each([[_f]], (attn_flags), [[attn_if(_f, [[attn_define(_f, 1)]])]])m4_dnl
 attn_define(TILE_Q, attn_TILE_Q)m4_dnl
 attn_define(TILE_K, attn_TILE_K)m4_dnl
 attn_TUNE[[]]m4_dnl
+]])m4_dnl
 [[#include <attn/attn.]]attn_if_cpu(h, cuh)>
 m4_divert(2)m4_dnl
 m4_ifelse(attn_ARCH, cpu, [[ATTN_INSTANCE(attn_NAME)]], [[#if attn_if_cpu([[defined(__x86_64__)]], [[ATTN_BUILD_CUDA]])

@@ -9,18 +9,23 @@ m4_changecom([[//]])
 
 // ---- what columns may say: each list is the one place of its kind ---------------------------------
 
-m4_define([[attn_kernels]], [[[[forward, decode]]]])
+m4_define([[attn_kernels]], [[[[forward, decode, append, merge]]]])
 m4_define([[attn_archs]],   [[[[cpu, avx2, avx512, avx512bf16, simt, sm75, sm80, sm90]]]])
 m4_define([[attn_dtypes]],  [[[[f32, f16, bf16]]]])
+m4_define([[attn_kv_dtypes]], [[[[f32, f16, bf16, narrow]]]])
 
 // The flags, in the order of ATTN_FEATURES in param.h: that is their order in a row and in a name.
 m4_define([[attn_flags]],
-[[[[causal, window, chunk, sink_tokens, sink_logits, softcap, alibi, bias, bool_mask, varlen, paged]]]])
+[[[[causal, window, chunk, sink_tokens, sink_logits, softcap, alibi, bias, bool_mask, varlen, paged]]m4_dnl
+[[, scaled, rope]]]])
 
 // The pairs of kernel and arch that have a template, as in the ladder of instance.h.
 m4_define([[attn_templates]],
 [[[[forward cpu, forward avx2, forward avx512, forward avx512bf16, forward simt, forward sm75, ]]m4_dnl
-[[forward sm80, forward sm90, decode sm80, decode sm90]]]])
+[[forward sm80, forward sm90, decode sm80, decode sm90, append simt, merge simt]]]])
+
+// Of these, one instance serves all types, dims and layouts: the columns behind ARCH say nothing.
+m4_define([[attn_any_kernels]], [[[[append, merge]]]])
 
 // The archs that a C compiler builds; nvcc builds the others.  Of those, the ones whose warps work on the tiles of
 // tensor cores: head dims by 8, which may be a range; and the one where four warps share a tile.
@@ -58,6 +63,9 @@ m4_define([[attn_place]], [[m4_index([[, $2,]], [[, $1,]])]])
 // attn_if(FLAG, YES, NO): has the row this flag?
 m4_define([[attn_if]], [[m4_ifdef([[_has_$1]], [[$2]], [[$3]])]])
 
+// attn_if_any(YES, NO): is the kernel one that needs no other columns?
+m4_define([[attn_if_any]], [[m4_ifelse(attn_place(attn_KERNEL, attn_any_kernels), -1, [[$2]], [[$1]])]])
+
 // attn_if_cpu(YES, NO): does a C compiler build the row?
 m4_define([[attn_if_cpu]], [[m4_ifelse(attn_place(attn_ARCH, attn_cpu_archs), -1, [[$2]], [[$1]])]])
 
@@ -80,7 +88,7 @@ $1 >= $2 && $1 <= $3 && $1 % $4 == 0)]], 0)]])
 // _dtype(COLUMN, Q[, KV])
 m4_define([[_dtype]], [[_one_of(dtype, [[$2]], attn_dtypes)m4_dnl
 m4_define([[attn_DTYPE]], [[$2]])m4_define([[attn_KV_DTYPE]], [[$2]])m4_dnl
-m4_ifelse([[$#]], 2, [[]], [[$#]], 3, [[_one_of([[dtype of k and v]], [[$3]], attn_dtypes)m4_dnl
+m4_ifelse([[$#]], 2, [[]], [[$#]], 3, [[_one_of([[dtype of k and v]], [[$3]], attn_kv_dtypes)m4_dnl
 m4_ifelse([[$2]], [[$3]], [[attn_fail([[dtype is '$1', must be '$2': k and v are as q]])]])m4_dnl
 m4_define([[attn_KV_DTYPE]], [[$3]])]], [[attn_fail([[dtype is '$1', must be Q or Q:KV]])]])]])
 
@@ -110,7 +118,9 @@ m4_define([[_flags]], [[m4_define([[_last]], -1)m4_define([[attn_SUFFIX]])m4_dnl
 attn_each([[_f]], (attn_flags), [[m4_undefine([[_has_]]_f)]])m4_dnl
 m4_ifelse([[$1]], none, [[]],
 [[$1]], all, [[attn_each([[_f]], (attn_flags), [[m4_define([[_has_]]_f)]])m4_define([[attn_SUFFIX]], _all)m4_dnl
-m4_ifelse(attn_KERNEL attn_ARCH, forward sm90, [[m4_undefine([[_has_paged]])]])]],
+m4_ifelse(attn_KERNEL attn_ARCH, forward sm90, [[m4_undefine([[_has_paged]])]])m4_dnl
+attn_if_mma([[m4_undefine([[_has_rope]])]])m4_dnl
+m4_ifelse(attn_KV_DTYPE, narrow, [[]], [[m4_undefine([[_has_scaled]])]])]],
 [[attn_each([[_f]], (m4_translit([[$1]], +, [[,]])), [[_flag([[$1]], _f)]])]])]])
 m4_define([[_flag]], [[m4_ifelse(attn_place([[$2]], attn_flags), -1,
 [[attn_fail([[flags is '$1': '$2' must be one of: ]]attn_flags[[; joined by +, or none, or all]])]])m4_dnl
@@ -145,6 +155,9 @@ attn_each([[_k]], (warps, blocks), [[m4_ifdef([[_set_]]_k, m4_dnl
 [[attn_fail([[tune has ']]_k[[', which arch 'sm90' sets by itself]])]])]])]])m4_dnl
 m4_ifelse(attn_KERNEL, decode, [[]], [[m4_ifdef([[_set_rows]], m4_dnl
 [[attn_fail([[tune has 'rows', which is for kernel 'decode']])]])]])m4_dnl
+attn_if_mma([[attn_if(rope, [[attn_fail([[flags has 'rope', must not on arch ']]attn_ARCH[[']])]])]])m4_dnl
+attn_if(scaled, [[m4_ifelse(attn_KV_DTYPE, narrow, [[]], m4_dnl
+[[attn_fail([[flags has 'scaled', must have dtype ']]attn_DTYPE[[:narrow' too]])]])]])m4_dnl
 m4_ifelse(attn_place(attn_KERNEL attn_ARCH, attn_templates), -1,
 [[attn_fail([[no template for kernel ']]attn_KERNEL[[' on arch ']]attn_ARCH[[', have: ]]attn_templates)]])m4_dnl
 attn_if(sink_tokens, [[attn_if(window, [[]],
@@ -162,6 +175,18 @@ m4_define([[attn_row]], [[m4_ifelse([[$#]], 9, [[]], [[attn_fail([[attn_row has 
 [[KERNEL, ARCH, DTYPE, HEAD_DIM, GQA, FLAGS, TILE_Q, TILE_K, TUNE]])]])m4_dnl
 _one_of(kernel, [[$1]], attn_kernels)m4_define([[attn_KERNEL]], [[$1]])m4_dnl
 _one_of(arch, [[$2]], attn_archs)m4_define([[attn_ARCH]], [[$2]])m4_dnl
+attn_if_any([[_any_row($@)]], [[_full_row($@)]])m4_dnl
+m4_ifdef([[_line_of_]]attn_NAME, [[attn_fail([[row makes ]]attn_NAME[[, as line ]]_line_of(attn_NAME)[[ does]])]])m4_dnl
+m4_define([[_line_of_]]attn_NAME, attn_line)attn_emit[[]]]])
+
+// A row of attn_any_kernels.
+m4_define([[_any_row]], [[m4_ifelse([[$3,$4,$5,$6,$7,$8,$9]], [[any,any,any,none,none,none,none]], [[]], m4_dnl
+[[attn_fail([[a row of $1 must be attn_row($1, $2, any, any, any, none, none, none, none)]])]])m4_dnl
+m4_ifelse(attn_place(attn_KERNEL attn_ARCH, attn_templates), -1,
+[[attn_fail([[no template for kernel ']]attn_KERNEL[[' on arch ']]attn_ARCH[[', have: ]]attn_templates)]])m4_dnl
+m4_define([[attn_NAME]], [[attn_$1_$2]])]])
+
+m4_define([[_full_row]], [[m4_dnl
 _dtype([[$3]], m4_translit([[$3]], :, [[,]]))m4_dnl
 _head_dim([[$4]], m4_translit([[$4]], /, [[,]]))m4_dnl
 _gqa([[$5]])_flags([[$6]])_tune([[$9]])m4_dnl
@@ -176,7 +201,5 @@ m4_define([[attn_NAME]], [[attn_$1_$2_]]attn_DTYPE[[]]m4_dnl
 m4_ifelse(attn_KV_DTYPE, attn_DTYPE, [[]], [[[[kv]]attn_KV_DTYPE]])[[_d]]m4_dnl
 m4_ifelse(attn_HEAD_DIM_MIN, attn_HEAD_DIM, [[]], [[attn_HEAD_DIM_MIN[[to]]]])attn_HEAD_DIM[[]]m4_dnl
 m4_ifelse(attn_HEAD_DIM_V, attn_HEAD_DIM, [[]], [[[[v]]attn_HEAD_DIM_V]])[[]]m4_dnl
-m4_ifelse(attn_GQA, any, [[]], [[[[_g]]attn_GQA]])[[_q$7k$8]]attn_SUFFIX)m4_dnl
-m4_ifdef([[_line_of_]]attn_NAME, [[attn_fail([[row makes ]]attn_NAME[[, as line ]]_line_of(attn_NAME)[[ does]])]])m4_dnl
-m4_define([[_line_of_]]attn_NAME, attn_line)attn_emit[[]]]])
+m4_ifelse(attn_GQA, any, [[]], [[[[_g]]attn_GQA]])[[_q$7k$8]]attn_SUFFIX)]])
 m4_define([[_line_of]], [[m4_indir([[_line_of_$1]])]])

@@ -37,8 +37,22 @@ attn_status attn_forward(const attn_params *p, void *workspace, size_t workspace
 
 attn_status attn_merge(const attn_merge_params *p, void *stream)
 {
-    (void)stream;
-    return attn_run_merge(p);
+    return attn_list_merge(list, COUNT, p, stream);
+}
+
+attn_status attn_merge_explain(const attn_merge_params *p, char *buf, size_t len)
+{
+    return attn_list_merge_explain(list, COUNT, p, buf, len);
+}
+
+attn_status attn_append_kv(const attn_params *p, const attn_append_params *a, void *stream)
+{
+    return attn_list_append_kv(list, COUNT, p, a, stream);
+}
+
+attn_status attn_append_explain(const attn_params *p, const attn_append_params *a, char *buf, size_t len)
+{
+    return attn_list_append_explain(list, COUNT, p, a, buf, len);
 }
 
 attn_status attn_query_device(attn_device *device)

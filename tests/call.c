@@ -86,7 +86,7 @@ static int64_t lay(int kind, const int64_t n[4], int64_t stride[4], int64_t *ski
 /* The same for a cache of n[page, token, head, dim]. */
 static int64_t lay_pages(attn_tensor *t, int kind, int is_k, const int64_t n[4])
 {
-    int64_t skip, x = 16 / oracle_size(t->dtype);
+    int64_t skip, x = t->dtype == ATTN_INT4 ? 32 : 16 / oracle_size(t->dtype);
     if (kind == PAGES_BLOCKED && is_k && n[3] % x == 0) {
         t->dim_block = (int32_t)x;
         t->stride[3] = n[1] * x;
@@ -96,6 +96,8 @@ static int64_t lay_pages(attn_tensor *t, int kind, int is_k, const int64_t n[4])
         return n[0] * t->stride[0];
     }
     static const int as[PAGES_COUNT] = {LAYOUT_DEFAULT, LAYOUT_BSHD, LAYOUT_BHSD, LAYOUT_DMAJOR, LAYOUT_DMAJOR};
+    if (t->dtype == ATTN_INT4 && as[kind] == LAYOUT_DMAJOR) /* two dims of int4 are a byte */
+        kind = PAGES_HND;
     return lay(as[kind], n, t->stride, &skip);
 }
 
@@ -211,9 +213,72 @@ static const int32_t *numbers(case_call *call, const int *counts, int batch)
     return all;
 }
 
+/* Of k and v: their values divided by scales, which belong to what the token is and not where it lies. */
+typedef struct scaling {
+    const test_case *c;
+    uint64_t seed;
+    float *scale, *zero;
+    const attn_scale *of;
+} scaling;
+
+static void put_scaled(const scaling *s, const attn_params *p, const attn_tensor *t, int64_t index, const place *at,
+                       double value)
+{
+    /* What makes the ordinary fill the whole range of the type. */
+    const double unit = t->dtype == ATTN_INT8 ? 32 : t->dtype == ATTN_INT4 ? 3 : t->dtype == ATTN_E4M3 ? 100 : 1;
+    if (s && s->scale) {
+        place own = {at->tensor + 1, 0, 0, 0, 0, 0, 0};
+        const test_case *c = s->c;
+        if (c->scales >= SCALES_HEAD) {
+            own.batch = at->batch;
+            own.head = at->head;
+        }
+        if (c->scales == SCALES_TOKEN) {
+            own.token = at->token;
+            own.dim = c->group ? at->dim / c->group : 0;
+        }
+        const uint64_t h = place_hash(s->seed, &own);
+        const int64_t where = oracle_scale_index(p, s->of, at->batch, at->token, at->head, at->dim);
+        s->scale[where] = (float)((0.5 + (double)(h & 255) / 256) / unit);
+        if (s->zero)
+            s->zero[where] = (float)(h >> 8 & 3) - 1;
+        value = value / (double)s->scale[where] + (s->zero ? (double)s->zero[where] : 0);
+    }
+    oracle_store(t->dtype, t->data, index, value);
+}
+
+/* Memory for scales of n[batch or page, token, head, dim], and their strides.  They lie in another order than tokens
+ * do, so that one is not taken for the other. */
+static scaling make_scales(case_call *call, const test_case *c, uint64_t seed, const int64_t n[4], int packed,
+                           attn_scale *of)
+{
+    const int64_t groups = c->group ? (n[3] + c->group - 1) / c->group : 1;
+    scaling s = {c, seed, NULL, NULL, of};
+    int64_t count = 1;
+    if (!c->scales)
+        return s;
+    if (c->scales == SCALES_HEAD) {
+        of->stride[2] = c->batch + 1;
+        of->stride[0] = 1;
+        count = of->stride[2] * n[2];
+    } else if (c->scales == SCALES_TOKEN) {
+        of->group = c->group;
+        of->stride[3] = 1;
+        of->stride[1] = groups + 1;
+        of->stride[2] = of->stride[1] * n[1];
+        of->stride[0] = packed ? 0 : of->stride[2] * n[2];
+        count = of->stride[2] * n[2] * n[0];
+    }
+    of->scale = s.scale = input(call, count * (int64_t)sizeof *s.scale);
+    if (c->zero)
+        of->zero = s.zero = input(call, count * (int64_t)sizeof *s.zero);
+    return s;
+}
+
 /* Fills what belongs to sequences; everything else of the block stays NaN. */
-static void fill_tensor(const test_case *c, uint64_t seed, int name, const attn_tensor *t, const int64_t stride[4],
-                        const lengths_of *len, int packed, int heads, int dims)
+static void fill_tensor(const test_case *c, uint64_t seed, int name, const attn_params *p, const attn_tensor *t,
+                        const int64_t stride[4], const scaling *by, const lengths_of *len, int packed, int heads,
+                        int dims)
 {
     int64_t first = 0;
     for (int b = 0; b < c->batch; b++) {
@@ -223,7 +288,7 @@ static void fill_tensor(const test_case *c, uint64_t seed, int name, const attn_
                 for (at.dim = 0; at.dim < dims; at.dim++) {
                     int64_t index = (packed ? (first + at.token) * stride[1] : b * stride[0] + at.token * stride[1]) +
                                     at.head * stride[2] + at.dim * stride[3];
-                    oracle_store(t->dtype, t->data, index, content(c->fill, seed, &at));
+                    put_scaled(by, p, t, index, &at, content(c->fill, seed, &at));
                 }
         first += len->room[b];
     }
@@ -234,17 +299,23 @@ static void make_tensor(case_call *call, const test_case *c, uint64_t seed, int 
 {
     int64_t n[4] = {packed ? 1 : c->batch, packed ? len->total : len->longest, heads, dims}, stride[4], skip;
     int64_t span = lay(kind, n, stride, &skip);
+    attn_scale *const scales = name == 'k' ? &call->p.k_scale : name == 'v' ? &call->p.v_scale : NULL;
+    scaling by = {c, seed, NULL, NULL, NULL};
     t->dtype = dtype;
-    t->data = (char *)input(call, (span + skip) * oracle_size(dtype)) + skip * oracle_size(dtype);
+    if (dtype == ATTN_INT4)
+        skip = 0; /* an odd place would be half a byte */
+    t->data = (char *)input(call, oracle_bytes(dtype, span + skip)) + oracle_bytes(dtype, skip);
     if (packed)
         stride[0] = 0;
     if (kind != LAYOUT_DEFAULT)
         memcpy(t->stride, stride, sizeof stride);
-    fill_tensor(c, seed, name, t, stride, len, packed, heads, dims);
+    if (scales)
+        by = make_scales(call, c, seed, n, packed, scales);
+    fill_tensor(c, seed, name, &call->p, t, stride, &by, len, packed, heads, dims);
 }
 
-static void fill_pages(const test_case *c, uint64_t seed, int name, const attn_tensor *t, const int64_t stride[4],
-                       const lengths_of *len, const int *pages, int dims)
+static void fill_pages(const test_case *c, uint64_t seed, int name, const attn_params *p, const attn_tensor *t,
+                       const int64_t stride[4], const scaling *by, const lengths_of *len, const int *pages, int dims)
 {
     int x = t->dim_block ? t->dim_block : 1;
     for (int b = 0, first = 0; b < c->batch; b++) {
@@ -252,11 +323,11 @@ static void fill_pages(const test_case *c, uint64_t seed, int name, const attn_t
         for (at.token = 0; at.token < len->used[b]; at.token++)
             for (at.head = 0; at.head < c->heads_k; at.head++)
                 for (at.dim = 0; at.dim < dims; at.dim++)
-                    oracle_store(t->dtype, t->data,
-                                 pages[first + at.token / c->page_size] * stride[0] +
-                                     at.token % c->page_size * stride[1] + at.head * stride[2] +
-                                     at.dim / x * stride[3] + at.dim % x,
-                                 content(c->fill, seed, &at));
+                    put_scaled(by, p, t,
+                               pages[first + at.token / c->page_size] * stride[0] +
+                                   at.token % c->page_size * stride[1] + at.head * stride[2] +
+                                   at.dim / x * stride[3] + at.dim % x,
+                               &at, content(c->fill, seed, &at));
         first += (len->used[b] + c->page_size - 1) / c->page_size;
     }
 }
@@ -304,8 +375,9 @@ static void make_pages(case_call *call, const test_case *c, uint64_t seed, const
         int64_t n[4] = {pool, c->page_size, c->heads_k, dims};
         both[m]->dtype = c->kv_dtype;
         int64_t span = lay_pages(both[m], c->pages, m == 0, n);
-        both[m]->data = input(call, span * oracle_size(c->kv_dtype));
-        fill_pages(c, seed, m ? 'v' : 'k', both[m], both[m]->stride, len, pages, dims);
+        both[m]->data = input(call, oracle_bytes(c->kv_dtype, span));
+        const scaling by = make_scales(call, c, seed, n, 0, m ? &p->v_scale : &p->k_scale);
+        fill_pages(c, seed, m ? 'v' : 'k', p, both[m], both[m]->stride, &by, len, pages, dims);
         if (c->pages == PAGES_DEFAULT)
             memset(both[m]->stride, 0, sizeof both[m]->stride);
     }
@@ -404,6 +476,31 @@ static void make_heads(case_call *call, const test_case *c, uint64_t seed)
     }
 }
 
+static void make_rope(case_call *call, const test_case *c, const lengths_of *k)
+{
+    attn_params *p = &call->p;
+    p->rope_style = c->rope;
+    p->rope_dim = c->rope_dim;
+    p->rope_base = c->rope == ATTN_ROPE_INTERLEAVED ? 500.0f : 0;
+    if (c->rope_how & ROPE_OFFSETS) {
+        int32_t *offset = input(call, c->batch * (int64_t)sizeof *offset);
+        for (int b = 0; b < c->batch; b++)
+            offset[b] = c->rope_how & ROPE_TABLES ? b : 1000003 * b + 17;
+        p->rope_offset = offset;
+    }
+    if (c->rope_how & ROPE_TABLES) { /* turns of their own, of every position there may be */
+        int64_t half = (c->rope_dim ? c->rope_dim : c->dim) / 2, count = (k->longest + c->seq_q + c->batch) * half;
+        float *cosines = input(call, count * (int64_t)sizeof *cosines);
+        float *sines = input(call, count * (int64_t)sizeof *sines);
+        for (int64_t n = 0; n < count; n++) {
+            cosines[n] = cosf(0.37f * (float)n);
+            sines[n] = sinf(0.37f * (float)n);
+        }
+        p->rope_cos = cosines;
+        p->rope_sin = sines;
+    }
+}
+
 static void make_outputs(case_call *call, const test_case *c, const lengths_of *rows)
 {
     attn_params *p = &call->p;
@@ -458,13 +555,13 @@ int case_make(const test_case *c, uint64_t seed, case_call *call)
         make_pages(call, c, seed, &k);
     } else {
         int packed = c->varlen & VARLEN_CU_K;
+        if (packed)
+            p->cu_seqlens_k = running_sum(call, k.room, c->batch);
         make_tensor(call, c, seed, 'k', &p->k, c->k_layout, c->kv_dtype, &k, packed, c->heads_k, c->dim);
         if (c->v_in_k)
             p->v = p->k;
         else
             make_tensor(call, c, seed, 'v', &p->v, c->v_layout, c->kv_dtype, &k, packed, c->heads_k, c->dim_v);
-        if (packed)
-            p->cu_seqlens_k = running_sum(call, k.room, c->batch);
         if (c->varlen & VARLEN_USED_K)
             p->seqused_k = numbers(call, k.used, c->batch);
     }
@@ -484,6 +581,8 @@ int case_make(const test_case *c, uint64_t seed, case_call *call)
     if (c->mask)
         make_mask(call, c, seed);
     make_heads(call, c, seed);
+    if (c->rope)
+        make_rope(call, c, &k);
     make_outputs(call, c, &q);
     call->input_hash = inputs_hash(call);
     return 0;

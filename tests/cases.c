@@ -18,7 +18,10 @@ static const char *const page_names[PAGES_COUNT] = {"default", "nhd", "hnd", "dm
 static const char *const fill_names[FILL_COUNT] = {"random", "outlier", "huge",  "equal", "onehot",
                                                    "rising", "falling", "nan_q", "nan_k", "nan_v",
                                                    "nan_kv", "inf_k",   "inf_v"};
-static const char *const type_names[] = {[ATTN_F32] = "f32", [ATTN_F16] = "f16", [ATTN_BF16] = "bf16"};
+static const char *const type_names[] = {[ATTN_F32] = "f32",   [ATTN_F16] = "f16",   [ATTN_BF16] = "bf16",
+                                         [ATTN_E4M3] = "e4m3", [ATTN_E5M2] = "e5m2", [ATTN_INT8] = "int8",
+                                         [ATTN_INT4] = "int4"};
+static const char *const scales_names[] = {"none", "tensor", "head", "token"};
 
 typedef struct writer {
     char *text;
@@ -91,6 +94,18 @@ void case_name(const test_case *c, char *text, size_t size)
     put_layouts(&w, c);
     if (c->v_in_k)
         put(&w, " v_in_k");
+    if (c->kv_dtype > ATTN_BF16)
+        put(&w, " kv:%s", type_names[c->kv_dtype]);
+    if (c->scales) {
+        put(&w, " scales:%s", scales_names[c->scales]);
+        put_number(&w, "group", c->group);
+        put(&w, "%s", c->zero ? " zero" : "");
+    }
+    if (c->rope) {
+        put(&w, c->rope == ATTN_ROPE_INTERLEAVED ? " rope:interleaved" : " rope");
+        put_number(&w, "", c->rope_dim);
+        put(&w, "%s%s", c->rope_how & ROPE_TABLES ? ":tables" : "", c->rope_how & ROPE_OFFSETS ? ":offsets" : "");
+    }
     if (c->o_dtype != c->dtype)
         put(&w, " o:%s", type_names[c->o_dtype]);
     if (c->lse)
@@ -116,7 +131,7 @@ uint32_t case_needs(const test_case *c)
            (c->sink_tokens ? ATTN_HAS(SINK_TOKENS) : 0) | (c->sink_logits ? ATTN_HAS(SINK_LOGITS) : 0) |
            (c->softcap != 0 ? ATTN_HAS(SOFTCAP) : 0) | (c->alibi ? ATTN_HAS(ALIBI) : 0) |
            (c->bias ? ATTN_HAS(BIAS) : 0) | (c->mask ? ATTN_HAS(BOOL_MASK) : 0) | (c->varlen ? ATTN_HAS(VARLEN) : 0) |
-           (c->paged ? ATTN_HAS(PAGED) : 0);
+           (c->paged ? ATTN_HAS(PAGED) : 0) | (c->scales ? ATTN_HAS(SCALED) : 0) | (c->rope ? ATTN_HAS(ROPE) : 0);
 }
 
 static int sensible(const test_case *c)
@@ -126,6 +141,20 @@ static int sensible(const test_case *c)
     if (c->paged && (c->varlen & VARLEN_CU_K || c->v_layout || c->k_layout))
         return 0;
     if (c->varlen & VARLEN_CU_Q && (c->q_layout == LAYOUT_SAME_B || c->o_layout == LAYOUT_SAME_B))
+        return 0;
+    if (c->kv_dtype == ATTN_INT4) { /* two dims are a byte */
+        static const int whole[LAYOUT_COUNT] = {[LAYOUT_DEFAULT] = 1, [LAYOUT_BSHD] = 1,    [LAYOUT_BHSD] = 1,
+                                                [LAYOUT_SBHD] = 1,    [LAYOUT_PADDED8] = 1, [LAYOUT_SAME_B] = 1,
+                                                [LAYOUT_SAME_S] = 1,  [LAYOUT_SAME_H] = 1};
+        if (c->dim % 2 || c->dim_v % 2 || !whole[c->k_layout] || !whole[c->v_layout])
+            return 0;
+    }
+    /* Sequences, tokens or heads that share memory cannot have stored values by scales of their own. */
+    if (c->scales >= SCALES_HEAD && (c->k_layout >= LAYOUT_SAME_B || c->v_layout >= LAYOUT_SAME_B))
+        return 0;
+    if (c->rope && (c->rope_dim ? c->rope_dim : c->dim) % 2)
+        return 0;
+    if (c->rope && (c->rope_dim > c->dim || (c->rope_dim ? c->rope_dim : c->dim) > ATTN_ROPE_DIM_MOST))
         return 0;
     if (c->v_in_k && (c->dim_v > c->dim || c->k_layout == LAYOUT_DEFAULT || c->v_layout != c->k_layout || c->paged ||
                       c->kv_dtype != c->dtype))
@@ -174,7 +203,7 @@ void case_plain(const attn_instance *t, test_case *c)
 {
     memset(c, 0, sizeof *c);
     c->dtype = c->o_dtype = t->dtype;
-    c->kv_dtype = t->kv_dtype;
+    c->kv_dtype = t->kv_dtype == ATTN_NARROW ? ATTN_E4M3 : t->kv_dtype;
     c->batch = 1;
     c->heads_k = 1;
     c->heads_q = t->gqa ? t->gqa : 2;
@@ -358,6 +387,7 @@ static int with_feature(test_case *c, const attn_instance *t, int feature, int n
                                   VARLEN_USED_Q,
                                   VARLEN_USED_Q | VARLEN_USED_K,
                                   VARLEN_CU_Q | VARLEN_CU_K | VARLEN_USED_Q | VARLEN_USED_K};
+    static const int groups[] = {32, 0, 64, 128};
     const int page_sizes[] = {16, 1, 3, 64, tile, tile + 1, 128, 257, 8, 17};
     switch (feature) {
     case ATTN_INDEX_CAUSAL:
@@ -417,6 +447,21 @@ static int with_feature(test_case *c, const attn_instance *t, int feature, int n
         c->paged = n % 2 ? PAGED_CSR : PAGED_TABLE;
         c->page_size = page_sizes[n / 2];
         c->pages = (n + n / PAGES_COUNT) % PAGES_COUNT;
+        return 1;
+    case ATTN_INDEX_SCALED:
+        if (n >= 20 || t->kv_dtype != ATTN_NARROW)
+            return 0;
+        c->kv_dtype = ATTN_E4M3 + (n + n / 4) % 4;
+        c->scales = 1 + (2 + n) % 3;
+        c->group = c->scales == SCALES_TOKEN ? groups[n / 3 % COUNT(groups)] : 0;
+        c->zero = n % 5 == 2;
+        return 1;
+    case ATTN_INDEX_ROPE:
+        if (n >= 8)
+            return 0;
+        c->rope = n % 2 ? ATTN_ROPE_INTERLEAVED : ATTN_ROPE_HALF_SPLIT;
+        c->rope_dim = n / 2 % 2 ? c->dim / 4 * 2 : 0;
+        c->rope_how = n / 2;
         return 1;
     default:
         return 0;
@@ -675,6 +720,8 @@ void case_random(const attn_instance *t, uint64_t *r, test_case *c)
     }
     if (c->chunk)
         c->chunk = check_range(r, 1, c->seq_k + 2);
+    if (t->kv_dtype == ATTN_NARROW && !c->scales)
+        c->kv_dtype = ATTN_E4M3 + pick(r, 4);
     if (c->paged) {
         c->varlen &= ~VARLEN_CU_K;
         c->page_size = rarely(r) ? check_range(r, 1, 70) : c->page_size;

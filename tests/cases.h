@@ -54,6 +54,8 @@ typedef enum filler {
 enum { VARLEN_CU_Q = 1, VARLEN_CU_K = 2, VARLEN_USED_Q = 4, VARLEN_USED_K = 8 };
 enum { PAGED_TABLE = 1, PAGED_CSR = 2 };
 enum { SAME_BATCH = 1, SAME_HEAD = 2, SAME_QUERY = 4 }; /* bias_same, mask_same: broadcast over */
+enum { SCALES_NONE, SCALES_TENSOR, SCALES_HEAD, SCALES_TOKEN }; /* one; of (sequence, head); of (token, head, group) */
+enum { ROPE_TABLES = 1, ROPE_OFFSETS = 2 };
 enum { LSE_COMPACT, LSE_PADDED, LSE_NONE };
 enum { WORKSPACE_BEST, WORKSPACE_LEAST, WORKSPACE_BETWEEN };
 
@@ -69,6 +71,8 @@ typedef struct test_case {
     int paged, page_size, pages;     /* PAGED_..., page_layout */
     int q_layout, k_layout, v_layout, o_layout;
     int v_in_k; /* v is the first dims of k */
+    int scales, group, zero;      /* SCALES_... of k and v; dims of a group; 1 = zero points */
+    int rope, rope_dim, rope_how; /* ATTN_ROPE_...; ROPE_... */
     int lse;    /* LSE_... */
     uint32_t flags;
     int splits, split_size, threads, workspace;

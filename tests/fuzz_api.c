@@ -63,7 +63,7 @@ static int rarely(int n)
 
 /* ---- memory ------------------------------------------------------------------------------------ */
 
-static void *owned[64];
+static void *owned[96];
 static int owned_count;
 
 static void *take(size_t bytes)
@@ -91,7 +91,7 @@ static void fill(void *to, size_t bytes)
     }
 }
 
-static size_t size_of(int32_t dtype)
+static size_t size_of(int32_t dtype) /* 1 of int4: more than it needs */
 {
     return dtype == ATTN_F32 ? 4 : dtype == ATTN_F16 || dtype == ATTN_BF16 ? 2 : 1;
 }
@@ -139,6 +139,29 @@ static void tensor(attn_tensor *x, int32_t dtype, const int64_t *n, int output, 
         memcpy(x->stride, stride, sizeof stride);
 }
 
+/* Of the tensor, of sequences, or of each token of n[batch or page, token, head, dim]. */
+static void scales(attn_scale *s, const int64_t *n, int64_t batch, int packed)
+{
+    static const int32_t sizes[] = { 0, 32, 64, 128 };
+    int kind = range(0, 2);
+    s->group = kind == 2 ? sizes[range(0, 3)] : 0;
+    int64_t groups = s->group ? (n[3] + s->group - 1) / s->group : 1, count = 1;
+    if (kind == 1) {
+        s->stride[2] = 1;
+        s->stride[0] = n[2];
+        count = batch * n[2];
+    } else if (kind == 2) {
+        s->stride[3] = 1;
+        s->stride[2] = groups;
+        s->stride[1] = groups * n[2];
+        s->stride[0] = packed ? 0 : groups * n[2] * n[1];
+        count = groups * n[2] * n[1] * n[0];
+    }
+    fill(*(void **)(void *)&s->scale = take((size_t)(count + 1) * 4), (size_t)count * 4);
+    if (rarely(3))
+        fill(*(void **)(void *)&s->zero = take((size_t)(count + 1) * 4), (size_t)count * 4);
+}
+
 static int32_t *lengths(int n, int most)
 {
     int32_t *to = (int32_t *)take((size_t)n * sizeof *to);
@@ -154,6 +177,8 @@ static void build(attn_params *p)
     static const int dims[] = { 1, 3, 8, 16, 20, 40, 64, 72 };
     static const int32_t types[] = { ATTN_F32, ATTN_F16, ATTN_BF16 };
     int32_t q_type = types[range(0, 2)], kv_type = rarely(8) ? types[range(0, 2)] : q_type;
+    if (rarely(3))
+        kv_type = ATTN_E4M3 + range(0, 3);
     int cu_q = rarely(4), cu_k = rarely(4), pages = !cu_k && rarely(3), rows, keys;
     memset(p, 0, sizeof *p);
     p->struct_size = sizeof *p;
@@ -227,6 +252,15 @@ static void build(attn_params *p)
     tensor(&p->q, q_type, n_q, 0, cu_q);
     tensor(&p->k, kv_type, n_k, 0, cu_k);
     tensor(&p->v, kv_type, n_v, 0, cu_k);
+    if (kv_type > ATTN_BF16 && rarely(2)) {
+        scales(&p->k_scale, n_k, p->batch, cu_k);
+        scales(&p->v_scale, n_v, p->batch, cu_k);
+    }
+    if (rarely(4)) {
+        p->rope_style = range(0, 2);
+        if (p->rope_style && rarely(2))
+            p->rope_offset = lengths(p->batch, 255);
+    }
     tensor(&p->o, rarely(4) ? types[range(0, 2)] : q_type, n_o, 1, cu_q);
     if (rarely(2))
         p->lse = (float *)take((size_t)(n_o[0] * n_o[1] * n_o[2]) * sizeof(float));
@@ -360,11 +394,45 @@ static void built(void)
     }
 }
 
+/* A call of attn_append_kv with real memory; some fields are not what they should be. */
+static void appended(void)
+{
+    attn_params p;
+    attn_append_params a;
+    char text[400];
+    build(&p);
+    if (rarely(2))
+        spoil(&p);
+    memset(&a, 0, sizeof a);
+    a.struct_size = sizeof a;
+    a.flags = rarely(3) ? ATTN_APPEND_SCALES : 0;
+    const int64_t rows = p.cu_seqlens_q ? p.total_q : p.seq_q, first = p.cu_seqlens_q ? 1 : p.batch;
+    const int64_t n_k[4] = { first, rows, p.heads_k, p.head_dim }, n_v[4] = { first, rows, p.heads_k, p.head_dim_v },
+                  n_q[4] = { first, rows, p.heads_q, p.head_dim };
+    const int packed = p.cu_seqlens_q != NULL;
+    if (!rarely(5))
+        tensor(&a.k, ATTN_F32 + range(0, 2), n_k, rarely(9) ? 0 : 1, packed);
+    if (!rarely(5))
+        tensor(&a.v, ATTN_F32 + range(0, 2), n_v, 1, packed);
+    if (rarely(3))
+        tensor(&a.q, ATTN_F32 + range(0, 2), n_q, 1, packed);
+    p.device = rarely(3) ? p.device : ATTN_DEVICE_CPU;
+    attn_status status = attn_append_explain(&p, &a, text, sizeof text);
+    REQUIRE(memchr(text, 0, sizeof text) && text[0]);
+    REQUIRE(status == ATTN_OK || status == ATTN_ERR_ARG || status == ATTN_ERR_UNSUPPORTED || status == ATTN_ERR_ARCH);
+    if (p.device != ATTN_DEVICE_CPU && status == ATTN_OK) /* the memory is the host's */
+        return;
+    attn_status again = attn_append_kv(&p, &a, NULL);
+    REQUIRE(again == status || (status == ATTN_OK && again == ATTN_ERR_ARG)); /* lengths may be wrong */
+}
+
 static void one_input(const uint8_t *data, size_t size)
 {
     input = data;
     input_left = size;
-    if (rarely(4))
+    if (rarely(6))
+        appended();
+    else if (rarely(4))
         wild();
     else
         built();

@@ -197,6 +197,38 @@ static void tensor_span(span *s, attn__view *v, int64_t first_dim, int64_t secon
     s->high = high < 0 ? 0 : (high * bits + 7) / 8;
 }
 
+/* A tensor beside those of attention. */
+static span other_span(const char *name, void **field, attn_tensor *t, const int64_t n[4], int packed, int output)
+{
+    span s = {name, field, 0, 0, output};
+    attn__view v;
+    attn__view_set(&v, name, t, ~0u, packed, 0, n[0], n[1], n[2], n[3]);
+    tensor_span(&s, &v, -1, -1);
+    return s;
+}
+
+/* Floats of a table of cosines, up to the last position in use. */
+static int64_t table_floats(const attn_params *p)
+{
+    int64_t positions = 1;
+    for (int b = 0; p->rope_style && b < p->batch; b++)
+        positions = oracle_position(p, b) + oracle_rows(p, b) > positions ? oracle_position(p, b) + oracle_rows(p, b)
+                                                                          : positions;
+    return positions * (p->rope_dim / 2);
+}
+
+/* Floats of the scales of k or v, which v has the extents of. */
+static int64_t scale_floats(const attn_scale *s, const attn__view *v, const attn_params *p)
+{
+    const int64_t groups = s->group ? attn__ceil_div(v->extent[3], s->group) : 1;
+    const int64_t first = s->stride[1] ? v->extent[0] : p->batch;
+    const int64_t n[4] = {first, v->extent[1], v->extent[2], groups};
+    int64_t last = 0;
+    for (int m = 0; m < 4; m++)
+        last += n[m] > 0 ? (n[m] - 1) * s->stride[m] : 0;
+    return last + 1;
+}
+
 /* p has been completed by attn__prepare; fields are of `to`. */
 static int spans(attn_params *p, attn_params *to, span *s)
 {
@@ -210,6 +242,15 @@ static int spans(attn_params *p, attn_params *to, span *s)
         if (view[n].tensor->data)
             tensor_span(&s[count], &view[n], is_kv && p->page_size && !p->num_pages ? pages_in_use(p) : -1,
                         is_kv && p->cu_seqlens_k ? most(p->cu_seqlens_k, p->batch + 1) : -1);
+    }
+    const attn_scale *const scales[] = {&p->k_scale, &p->v_scale};
+    attn_scale *const scales_to[] = {&to->k_scale, &to->v_scale};
+    for (int n = 0; n < 2; n++) {
+        const int64_t bytes = 4 * scale_floats(scales[n], &view[ATTN__K + n], p);
+        void **const scale = (void **)(uintptr_t)&scales_to[n]->scale;
+        void **const zero = (void **)(uintptr_t)&scales_to[n]->zero;
+        s[count++] = (span){n ? "v_scale.scale" : "k_scale.scale", scale, 0, bytes, 0};
+        s[count++] = (span){n ? "v_scale.zero" : "k_scale.zero", zero, 0, bytes, 0};
     }
     const int64_t b = p->batch, last = b ? b - 1 : 0;
     const int64_t columns = p->cu_seqlens_q ? p->total_q : p->seq_q;
@@ -231,6 +272,9 @@ static int spans(attn_params *p, attn_params *to, span *s)
         {"page_indptr", &to->page_indptr, b + 1},
         {"page_indices", &to->page_indices, p->page_indptr ? p->page_indptr[b] : 0},
         {"last_page_len", &to->last_page_len, b},
+        {"rope_cos", &to->rope_cos, table_floats(p)},
+        {"rope_sin", &to->rope_sin, table_floats(p)},
+        {"rope_offset", &to->rope_offset, b},
         {"user", &to->user, (int64_t)sizeof(mini_user) / 4},
     };
     for (size_t n = 0; n < sizeof plain / sizeof *plain; n++)
@@ -260,6 +304,14 @@ static int add(gpu_call *call, const span *s)
     return !piece->bytes || copy(piece->device, piece->host, piece->bytes);
 }
 
+static int add_all(gpu_call *call, const span *s, int count)
+{
+    for (int n = 0; n < count; n++)
+        if (*s[n].field && !is_devices(*s[n].field) && !add(call, &s[n]))
+            return -1;
+    return 0;
+}
+
 int gpu_open(const attn_params *p, gpu_call *call)
 {
     attn_params full;
@@ -270,12 +322,75 @@ int gpu_open(const attn_params *p, gpu_call *call)
     call->p.device = ATTN_DEVICE_CUDA;
     if (!start() || attn__prepare(&full, p, &none) != ATTN_OK)
         return -1;
-    const int count = spans(&full, &call->p, s);
-    for (int n = 0; n < count; n++)
-        if (*s[n].field && !is_devices(*s[n].field) && !add(call, &s[n]))
-            return -1;
-    return 0;
+    return add_all(call, s, spans(&full, &call->p, s));
 }
+
+int gpu_open_append(const attn_params *p, const attn_append_params *a, gpu_call *call)
+{
+    attn_params full;
+    attn_append_params full_a;
+    attn__text none = {NULL, 0};
+    span s[GPU_PIECES];
+    memset(call, 0, sizeof *call);
+    call->p = *p;
+    call->p.device = ATTN_DEVICE_CUDA;
+    call->append = *a;
+    if (!start() || attn__append_check(&full, &full_a, p, a, &none) != ATTN_OK)
+        return -1;
+    int count = spans(&full, &call->p, s);
+    for (int n = 0; n < count; n++) /* the cache is an output here, and so are scales that are computed */
+        if (!strcmp(s[n].name, "k") || !strcmp(s[n].name, "v") ||
+            (strstr(s[n].name, "_scale.scale") && a->flags & ATTN_APPEND_SCALES))
+            s[n].output = 1;
+        else if (!strcmp(s[n].name, "o") || !strcmp(s[n].name, "lse"))
+            s[n].high = s[n].low; /* not this call's */
+    attn_tensor *const from[] = {&full_a.k, &full_a.v, &full_a.q};
+    void **const field[] = {&call->append.k.data, &call->append.v.data, &call->append.q.data};
+    for (int n = 0; n < 3; n++) {
+        const int packed = p->cu_seqlens_q != NULL;
+        const int64_t extent[4] = {packed ? 1 : p->batch, packed ? p->total_q : p->seq_q,
+                                   n == 2 ? p->heads_q : p->heads_k, n == 1 ? full.head_dim_v : p->head_dim};
+        s[count++] = other_span("new", field[n], from[n], extent, packed, n == 2);
+    }
+    return add_all(call, s, count);
+}
+
+int gpu_open_merge(const attn_merge_params *p, gpu_call *call)
+{
+    attn_merge_params full;
+    attn__text none = {NULL, 0};
+    span s[GPU_PIECES];
+    memset(call, 0, sizeof *call);
+    call->merge = *p;
+    call->merge.device = ATTN_DEVICE_CUDA;
+    if (!start() || attn__merge_check(&full, p, &none) != ATTN_OK)
+        return -1;
+    const int64_t n[4] = {p->batch, p->seq_q, p->heads_q, p->head_dim_v};
+    const int64_t lse = 4 * ((p->batch - 1) * full.lse_stride[0] + (p->heads_q - 1) * full.lse_stride[1] + p->seq_q);
+    const int64_t part_lse = 4 * ((p->parts - 1) * full.part_lse_stride[0] + (p->batch - 1) * full.part_lse_stride[1] +
+                                  (p->heads_q - 1) * full.part_lse_stride[2] + p->seq_q);
+    attn_merge_params *to = &call->merge;
+    s[0] = other_span("part_o", &to->part_o.data, &full.part_o, n, 0, 0);
+    s[0].high += (p->parts - 1) * full.part_o_stride * attn__dtype_of(full.part_o.dtype).bits / 8;
+    s[1] = other_span("o", &to->o.data, &full.o, n, 0, 1);
+    s[2] = (span){"part_lse", (void **)(uintptr_t)&to->part_lse, 0, part_lse, 0};
+    s[3] = (span){"lse", (void **)(uintptr_t)&to->lse, 0, lse, 1};
+    s[4] = (span){"sink_logits", (void **)(uintptr_t)&to->sink_logits, 0, 4 * p->heads_q, 0};
+    return add_all(call, s, 5);
+}
+
+/* After gpu_open_append or gpu_open_merge. */
+attn_status gpu_run_append(gpu_call *call, const attn_instance *instance)
+{
+    return finish(attn_list_append_kv(&instance, 1, &call->p, &call->append, (void *)stream));
+}
+
+attn_status gpu_run_merge(gpu_call *call, const attn_instance *instance)
+{
+    return finish(attn_list_merge(&instance, 1, &call->merge, (void *)stream));
+}
+
+const char *gpu_problem(void) { return problem; }
 
 void gpu_spoil(gpu_call *call, const char *field, int64_t index, int32_t value)
 {

@@ -18,7 +18,7 @@ extern int gpu_emulated;
 attn_status run_forward(const attn_instance *instance, const attn_params *p, int workspace, attn_info *info);
 
 /* The same in steps. */
-enum { GPU_PIECES = 24 };
+enum { GPU_PIECES = 40 };
 
 typedef struct gpu_piece {
     const char *name; /* of the field */
@@ -30,7 +30,9 @@ typedef struct gpu_piece {
 } gpu_piece;
 
 typedef struct gpu_call {
-    attn_params p; /* for the device */
+    attn_params p; /* for the device, and so are these */
+    attn_append_params append;
+    attn_merge_params merge;
     gpu_piece piece[GPU_PIECES];
     int count;
     void *workspace; /* while it runs */
@@ -38,6 +40,13 @@ typedef struct gpu_call {
 
 /* 0, or -1 without memory, or if p is none that can run. */
 int gpu_open(const attn_params *p, gpu_call *call);
+/* The same for the kernels beside attention, whose caches and results are outputs; gpu_close ends each. */
+int gpu_open_append(const attn_params *p, const attn_append_params *a, gpu_call *call);
+int gpu_open_merge(const attn_merge_params *p, gpu_call *call);
+attn_status gpu_run_append(gpu_call *call, const attn_instance *instance);
+attn_status gpu_run_merge(gpu_call *call, const attn_instance *instance);
+/* Why one of these failed. */
+const char *gpu_problem(void);
 /* Replaces 4 bytes of what the field points to, on the device alone. */
 void gpu_spoil(gpu_call *call, const char *field, int64_t index, int32_t value);
 /* Runs it with so many bytes of workspace; the reason of a failure in text. */

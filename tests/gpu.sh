@@ -50,6 +50,7 @@ for table in ci default; do
     fi
     run "${table}_refusals" "$tests/test_refusals"
     CUDA_VISIBLE_DEVICES='' run "${table}_refusals_no_device" "$tests/test_refusals"
+    run "${table}_append" "$tests/test_append" --filter _simt
     for arch in simt sm75 sm80 sm90; do
         has "$tests/test_instances" "_${arch}_" || continue
         for t in instances semantics real far; do
@@ -57,6 +58,16 @@ for table in ci default; do
         done
     done
 done
+
+# The example of a server, whose decode is a captured graph.
+cuda=$(command -v nvcc) && cuda=${cuda%/bin/nvcc}
+if [ -n "$cuda" ]; then
+    # shellcheck disable=SC2016
+    run serve_graph sh -c '"${CC:-cc}" -std=c11 -O2 -DSERVE_CUDA "-I$1/include" "-I$2/include" \
+        "$1/docs/examples/serve.c" "$3/default/instantiations/libattn.a" "-L$2/lib64" -lcudart_static -lpthread -ldl \
+        -lrt -lm -fopenmp -o "$3/serve" && "$3/serve" && echo "1 passed, 0 failed, 0 skipped"' \
+        sh "$root" "$cuda" "$build"
+fi
 
 # Random calls: of all archs at the same time, for most of it is the oracle's.
 tests=$build/ci/tests
@@ -87,6 +98,8 @@ if command -v compute-sanitizer >/dev/null; then
             run "${tool}_$arch" compute-sanitizer --tool $tool --error-exitcode 9 \
                 "$tests/test_instances" --count 1 --filter "_${arch}_"
         done
+        run "${tool}_append" compute-sanitizer --tool $tool --error-exitcode 9 "$tests/test_append" --filter _simt \
+            --count 60
         run "${tool}_refusals" compute-sanitizer --tool $tool --error-exitcode 9 "$tests/test_refusals"
     done
 else

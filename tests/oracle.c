@@ -10,6 +10,46 @@
 
 int64_t oracle_size(int dtype) { return dtype == ATTN_F32 ? 4 : dtype == ATTN_F16 || dtype == ATTN_BF16 ? 2 : 1; }
 
+int64_t oracle_bytes(int dtype, int64_t n) { return dtype == ATTN_INT4 ? (n + 1) / 2 : n * oracle_size(dtype); }
+
+/* An 8-bit float; e4m3 has no infinity, and one NaN of each sign. */
+static double decode8(int dtype, unsigned bits)
+{
+    int fraction_bits = dtype == ATTN_E4M3 ? 3 : 2, bias = dtype == ATTN_E4M3 ? 7 : 15;
+    int exponent = (int)(bits & 127) >> fraction_bits, fraction = (int)bits & ((1 << fraction_bits) - 1);
+    double sign = bits & 128 ? -1 : 1;
+    if (dtype == ATTN_E4M3 ? (bits & 127) == 127 : exponent == 31)
+        return dtype == ATTN_E5M2 && !fraction ? sign * INFINITY : NAN;
+    return sign * ldexp(exponent ? fraction + (1 << fraction_bits) : fraction,
+                        (exponent ? exponent : 1) - bias - fraction_bits);
+}
+
+/* The code of the nearest: its magnitude counts up from 0. */
+static unsigned encode8(int dtype, double value)
+{
+    unsigned low = 0, high = dtype == ATTN_E4M3 ? 0x7e : 0x7b, sign = signbit(value) ? 128 : 0;
+    value = fabs(value);
+    if (isnan(value))
+        return sign | 127;
+    if (value >= decode8(dtype, high))
+        return sign | high;
+    while (high - low > 1) {
+        unsigned middle = (low + high) / 2;
+        if (decode8(dtype, middle) <= value)
+            low = middle;
+        else
+            high = middle;
+    }
+    double below = value - decode8(dtype, low), above = decode8(dtype, high) - value;
+    return sign | (below < above || (below == above && low % 2 == 0) ? low : high);
+}
+
+static double encode_int(int dtype, double value)
+{
+    double most = dtype == ATTN_INT8 ? 127 : 7;
+    return isnan(value) ? 0 : nearbyint(fmax(-most, fmin(most, value)));
+}
+
 /* Decodes sign, exponent, fraction of a 16-bit format. */
 static double decode16(unsigned bits, int fraction_bits, int bias)
 {
@@ -58,6 +98,14 @@ static const double *table16(int dtype)
 
 double oracle_load(int dtype, const void *data, int64_t index)
 {
+    if (dtype == ATTN_INT4) {
+        int nibble = ((const unsigned char *)data)[index >= 0 ? index / 2 : -((1 - index) / 2)] >> (index & 1) * 4 & 15;
+        return nibble >= 8 ? nibble - 16 : nibble;
+    }
+    if (dtype == ATTN_INT8)
+        return ((const signed char *)data)[index];
+    if (dtype == ATTN_E4M3 || dtype == ATTN_E5M2)
+        return decode8(dtype, ((const unsigned char *)data)[index]);
     const char *at = (const char *)data + index * oracle_size(dtype);
     if (dtype == ATTN_F32) {
         float f;
@@ -71,6 +119,16 @@ double oracle_load(int dtype, const void *data, int64_t index)
 
 void oracle_store(int dtype, void *data, int64_t index, double value)
 {
+    unsigned char *bytes = data;
+    if (dtype == ATTN_INT4) {
+        unsigned shift = (unsigned)(index & 1) * 4, nibble = (unsigned)(int)encode_int(dtype, value) & 15;
+        bytes[index / 2] = (unsigned char)((bytes[index / 2] & ~(15u << shift)) | nibble << shift);
+        return;
+    }
+    if (dtype == ATTN_INT8 || dtype == ATTN_E4M3 || dtype == ATTN_E5M2) {
+        bytes[index] = (unsigned char)(dtype == ATTN_INT8 ? (int)encode_int(dtype, value) : (int)encode8(dtype, value));
+        return;
+    }
     char *at = (char *)data + index * oracle_size(dtype);
     if (dtype == ATTN_F32) {
         float f = (float)value;
@@ -85,6 +143,10 @@ double oracle_round(int dtype, double value)
 {
     if (dtype == ATTN_F32)
         return (float)value;
+    if (dtype == ATTN_INT8 || dtype == ATTN_INT4)
+        return encode_int(dtype, value);
+    if (dtype > ATTN_BF16)
+        return decode8(dtype, encode8(dtype, value));
     return table16(dtype)[dtype == ATTN_BF16 ? encode16(value, 7, 127) : encode16(value, 10, 15)];
 }
 
@@ -156,7 +218,7 @@ int64_t oracle_lse_index(const attn_params *p, int64_t b, int64_t i, int64_t h)
 }
 
 /* Key or value j of a sequence: in pages, packed, or in its own row of the batch. */
-static int64_t kv_index(const attn_params *p, const attn_tensor *t, int64_t dims, int64_t b, int64_t j, int64_t g,
+int64_t oracle_kv_index(const attn_params *p, const attn_tensor *t, int64_t dims, int64_t b, int64_t j, int64_t g,
                         int64_t d)
 {
     int64_t s[4];
@@ -175,6 +237,43 @@ static int64_t kv_index(const attn_params *p, const attn_tensor *t, int64_t dims
     if (p->cu_seqlens_k)
         return (p->cu_seqlens_k[b] + j) * s[1] + g * s[2] + dim_offset(t, s, d);
     return b * s[0] + j * s[1] + g * s[2] + dim_offset(t, s, d);
+}
+
+/* A scale per token lies as the token does; others are by sequence. */
+int64_t oracle_scale_index(const attn_params *p, const attn_scale *s, int64_t b, int64_t j, int64_t g, int64_t d)
+{
+    int64_t index = g * s->stride[2] + (s->group ? d / s->group : 0) * s->stride[3];
+    if (!s->stride[1])
+        return index + b * s->stride[0];
+    /* A tensor of one dim and these strides. */
+    attn_tensor as = {NULL, {s->stride[0], s->stride[1], 0, 1}, ATTN_F32, 0};
+    return index + oracle_kv_index(p, &as, 1, b, j, 0, 0);
+}
+
+int64_t oracle_position(const attn_params *p, int64_t b)
+{
+    return p->rope_offset ? p->rope_offset[b] : oracle_keys(p, b) - oracle_rows(p, b);
+}
+
+void oracle_rotate(const attn_params *p, int64_t position, double *x)
+{
+    int64_t dims = p->rope_dim ? p->rope_dim : p->head_dim, half = dims / 2;
+    double base = p->rope_base != 0 ? (double)p->rope_base : 10000;
+    if (!p->rope_style)
+        return;
+    for (int64_t n = 0; n < half; n++) {
+        int64_t first = p->rope_style == ATTN_ROPE_INTERLEAVED ? 2 * n : n;
+        int64_t second = p->rope_style == ATTN_ROPE_INTERLEAVED ? 2 * n + 1 : n + half;
+        double angle = (double)position * pow(base, -2.0 * (double)n / (double)dims), c = cos(angle), s = sin(angle);
+        double a = x[first], b = x[second];
+        if (p->rope_cos) {
+            int64_t row = position > 0 ? position : 0;
+            c = (double)p->rope_cos[row * half + n];
+            s = (double)p->rope_sin[row * half + n];
+        }
+        x[first] = a * c - b * s;
+        x[second] = b * c + a * s;
+    }
 }
 
 /* Bias and mask: [batch, head, query, key]. */
@@ -284,6 +383,8 @@ static void plain_row(const attn_params *p, const oracle_hooks *hooks, oracle_pl
 {
     int64_t dims = p->head_dim, out = dim_v(p);
     int kv_type = type_of(p, &p->v), o_type = type_of(p, &p->o);
+    if (kv_type > ATTN_BF16) /* is made q's before it is used */
+        kv_type = p->q.dtype;
     float max = sink ? *sink : -INFINITY, sum = 0;
     for (int64_t n = 0; n < count; n++) {
         at.j = h->seen[n];
@@ -348,16 +449,25 @@ static void exact_row(const attn_params *p, const oracle_hooks *hooks, oracle_pl
         o[d] = count ? o[d] / sum : 0;
 }
 
+/* scale * (stored - zero). */
+static double load_kv(const attn_params *p, const attn_tensor *t, const attn_scale *s, int64_t dims, int64_t b,
+                      int64_t j, int64_t g, int64_t d)
+{
+    double x = oracle_load(type_of(p, t), t->data, oracle_kv_index(p, t, dims, b, j, g, d));
+    int64_t at = s->scale ? oracle_scale_index(p, s, b, j, g, d) : 0;
+    return s->scale ? (double)s->scale[at] * (x - (s->zero ? (double)s->zero[at] : 0)) : x;
+}
+
 static void load_head(const attn_params *p, head_data *h, int64_t b, int64_t g, int64_t keys)
 {
     int64_t dims = p->head_dim, out = dim_v(p);
     for (int64_t j = 0; j < keys; j++) {
         for (int64_t d = 0; d < dims; d++) {
-            h->k[j * dims + d] = oracle_load(type_of(p, &p->k), p->k.data, kv_index(p, &p->k, dims, b, j, g, d));
+            h->k[j * dims + d] = load_kv(p, &p->k, &p->k_scale, dims, b, j, g, d);
             h->kf[j * dims + d] = (float)h->k[j * dims + d];
         }
         for (int64_t d = 0; d < out; d++) {
-            h->v[j * out + d] = oracle_load(type_of(p, &p->v), p->v.data, kv_index(p, &p->v, out, b, j, g, d));
+            h->v[j * out + d] = load_kv(p, &p->v, &p->v_scale, out, b, j, g, d);
             h->vf[j * out + d] = (float)h->v[j * out + d];
         }
         h->k_norm[j] = sqrt(dot(h->k + j * dims, h->k + j * dims, dims));
@@ -372,10 +482,11 @@ static void one_head(const attn_params *p, const oracle_hooks *hooks, head_data 
     const float *sink = p->sink_logits && !(p->flags & ATTN_LSE_NO_SINK) ? p->sink_logits + at.head : NULL;
     for (at.i = 0; at.i < at.seq_q; at.i++) {
         int64_t row = (at.batch * p->seq_q + at.i) * p->heads_q + at.head, count = 0;
-        for (int64_t d = 0; d < dims; d++) {
+        for (int64_t d = 0; d < dims; d++)
             h->q[d] = oracle_load(p->q.dtype, p->q.data, q_index(p, at.batch, at.i, at.head, d));
-            h->qf[d] = (float)h->q[d];
-        }
+        oracle_rotate(p, oracle_position(p, at.batch) + at.i, h->q);
+        for (int64_t d = 0; d < dims; d++)
+            h->qf[d] = (float)(h->q[d] = oracle_round(p->q.dtype, h->q[d]));
         for (at.j = 0; at.j < at.seq_k; at.j++)
             if (visible(p, hooks, &at))
                 h->seen[count++] = at.j;
@@ -437,8 +548,7 @@ int oracle_forward(const attn_params *p, const oracle_hooks *hooks, oracle_answe
     head_data h;
     int64_t rows = (int64_t)p->batch * p->seq_q * p->heads_q;
     memset(answer, 0, sizeof *answer);
-    if (p->dropout_p != 0 || p->q_scale.scale || p->k_scale.scale || p->v_scale.scale || p->rope_style ||
-        p->schedule.row_ptr || p->schedule.runs)
+    if (p->dropout_p != 0 || p->q_scale.scale || p->schedule.row_ptr || p->schedule.runs)
         return -1;
     answer->o = room(rows * dim_v(p), sizeof *answer->o);
     answer->plain = room(rows * dim_v(p), sizeof *answer->plain);
@@ -474,6 +584,8 @@ static bars bars_of(const attn_params *p)
     int types[] = {p->q.dtype, type_of(p, &p->k), type_of(p, &p->v), type_of(p, &p->o)};
     bars worst = of_type[types[0]];
     for (int n = 1; n < 4; n++) {
+        if (types[n] > ATTN_BF16) /* what is loaded from a narrow type is exact */
+            continue;
         const bars *b = &of_type[types[n]];
         worst.frobenius = fmax(worst.frobenius, b->frobenius);
         worst.max_abs = fmax(worst.max_abs, b->max_abs);

@@ -33,7 +33,7 @@ typedef struct oracle_answer {
 } oracle_answer;
 
 /* Fills `answer` (oracle_free releases it).  hooks may be NULL.  0, or -1 for a call with something
- * that no forward instance serves (dropout, scales, schedule, RoPE) or without memory. */
+ * that no forward instance serves (dropout, schedule, scales of q) or without memory. */
 int oracle_forward(const attn_params *p, const oracle_hooks *hooks, oracle_answer *answer);
 void oracle_free(oracle_answer *answer);
 
@@ -50,10 +50,22 @@ typedef struct oracle_verdict {
 int oracle_judge(const attn_params *p, const oracle_answer *answer, oracle_verdict *verdict);
 
 /* Numbers and addresses, for those who make inputs and read outputs. */
-int64_t oracle_size(int dtype); /* bytes of an element */
+int64_t oracle_size(int dtype); /* bytes of an element; 1 of int4, too */
+int64_t oracle_bytes(int dtype, int64_t elements);
 double oracle_load(int dtype, const void *data, int64_t index);
-void oracle_store(int dtype, void *data, int64_t index, double value); /* to nearest, ties to even */
+/* To nearest, ties to even; to 8 and 4 bits what is beyond the largest number becomes that. */
+void oracle_store(int dtype, void *data, int64_t index, double value);
 double oracle_round(int dtype, double value);
+
+/* Element of a scale: token j of a sequence, group of dim d, KV head g. */
+int64_t oracle_scale_index(const attn_params *p, const attn_scale *s, int64_t batch, int64_t j, int64_t g, int64_t d);
+/* Element of k or v (dims: of a head) where dim d of key j lies. */
+int64_t oracle_kv_index(const attn_params *p, const attn_tensor *t, int64_t dims, int64_t batch, int64_t j, int64_t g,
+                        int64_t d);
+/* x[dims] of a row of heads at a position becomes what RoPE makes of it. */
+void oracle_rotate(const attn_params *p, int64_t position, double *x);
+/* Position of the first row of a sequence. */
+int64_t oracle_position(const attn_params *p, int64_t batch);
 
 /* The rows in use, the keys in use, and the first packed row of q and o (0 if not packed) of a sequence. */
 int64_t oracle_rows(const attn_params *p, int64_t batch);

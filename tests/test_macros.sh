@@ -10,10 +10,20 @@ cd "$tmp" || exit 1
 params=$(sed -n 's/^#undef \(ATTN_[A-Z0-9_]*\)$/\1/p' "$root/include/attn/template/end.h")
 flags=$(sed -n 's/.*"attn: \(ATTN_[A-Z_]*\) must be 0 or 1".*/\1/p' "$root/include/attn/template/begin.h")
 
-# instance ARCH DTYPE KV_DTYPE HEAD_DIM [HEAD_DIM_MIN]: a block with everything defined.  Sets $api, the header that it
+# instance ARCH DTYPE KV_DTYPE HEAD_DIM [HEAD_DIM_MIN]: a block with everything defined; or ARCH KERNEL.  Sets $api, the header that it
 # is for, and $options.
 instance() {
     api='attn/attn.h' options="-I$root/include"
+    case $2 in
+    APPEND | MERGE)
+        api='attn/attn.cuh' options="-DATTN_EMULATED -I$root/tests/emu -I$root/include"
+        echo "#define ATTN_NAME x"
+        echo "#define ATTN_KERNEL ATTN_KERNEL_$2"
+        echo "#define ATTN_ARCH ATTN_ARCH_$1"
+        echo "#include <$api>"
+        return
+        ;;
+    esac
     case $1 in
     SIMT | SM*)
         api='attn/attn.cuh' options="-DATTN_EMULATED -I$root/tests/emu -I$root/include"
@@ -39,7 +49,12 @@ instance() {
     echo "#define ATTN_USER int"
     echo "#define ATTN_SCORE_MOD(s, b, h, q, k) (s)"
     echo "#define ATTN_MASK(b, h, q, k) 1"
-    for flag in $flags; do echo "#define $flag $([ $1$flag = SM90ATTN_PAGED ]; echo $?)"; done
+    for flag in $flags; do
+        case $flag$1$3 in
+        ATTN_PAGEDSM90* | ATTN_ROPESM*) echo "#define $flag 0" ;;
+        ATTN_SCALED*NARROW | ATTN_[!S]* | ATTN_S[!C]*) echo "#define $flag 1" ;;
+        esac
+    done
     echo "#include <$api>"
 }
 
@@ -68,6 +83,11 @@ AVX512 F32 F16 0
 AVX512 F32 F16 64
 AVX512BF16 BF16 BF16 0
 AVX512BF16 BF16 BF16 64
+CPU F32 NARROW 64
+AVX2 BF16 NARROW 0
+SIMT APPEND
+SIMT MERGE
+SIMT F16 NARROW 0
 SIMT F32 F16 0
 SIMT BF16 BF16 64
 SM75 F16 F16 64
@@ -79,7 +99,7 @@ END
 
 # The parameters that begin.h knows are those that end.h undefines.
 for param in $(grep -o 'ATTN_[A-Z0-9_]*' first.c block.h | sed 's/.*://' | sort -u); do
-    case $param in ATTN_KERNEL_* | ATTN_ARCH_* | ATTN_F32 | ATTN_F16 | ATTN_BF16) continue ;; esac
+    case $param in ATTN_KERNEL_* | ATTN_ARCH_* | ATTN_F32 | ATTN_F16 | ATTN_BF16 | ATTN_NARROW) continue ;; esac
     if printf '%s\n' "$params" | grep -qx "$param"; then pass; else fail "end.h does not undefine $param"; fi
 done
 for param in $(sed -n 's/^#\(ifndef\|ifdef\|define\) \(ATTN_[A-Z0-9_]*\).*/\2/p' "$root/include/attn/template/begin.h" |

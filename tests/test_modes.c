@@ -30,14 +30,15 @@
 #define ATTN_BOOL_MASK   1
 #define ATTN_VARLEN      1
 #define ATTN_PAGED       1
+#define ATTN_ROPE        1
 #include <attn/attn.h>
 
 #if defined(ATTN_NAME) || defined(ATTN_KERNEL) || defined(ATTN_ARCH) || defined(ATTN_DTYPE) || \
     defined(ATTN_KV_DTYPE) || defined(ATTN_HEAD_DIM) || defined(ATTN_HEAD_DIM_V) || defined(ATTN_GQA) || \
     defined(ATTN_CAUSAL) || defined(ATTN_WINDOW) || defined(ATTN_CHUNK) || defined(ATTN_SINK_TOKENS) || \
     defined(ATTN_SINK_LOGITS) || defined(ATTN_SOFTCAP) || defined(ATTN_ALIBI) || defined(ATTN_BIAS) || \
-    defined(ATTN_BOOL_MASK) || defined(ATTN_VARLEN) || defined(ATTN_PAGED) || defined(ATTN_TILE_Q) || \
-    defined(ATTN_TILE_K) || defined(ATTN_EXPORT) || defined(ATTN_FN)
+    defined(ATTN_BOOL_MASK) || defined(ATTN_VARLEN) || defined(ATTN_PAGED) || defined(ATTN_SCALED) || \
+    defined(ATTN_ROPE) || defined(ATTN_TILE_Q) || defined(ATTN_TILE_K) || defined(ATTN_EXPORT) || defined(ATTN_FN)
 #error "a parameter is left after the instance"
 #endif
 
@@ -171,7 +172,7 @@ int main(int argc, char **argv)
         CHECK(modes_hooks.head_dim == 16 && modes_hooks.head_dim_v == 16 && modes_hooks.tile_k == 32);
         CHECK(modes_hooks.arch == ATTN_ARCH_NATIVE && modes_hooks.kernel == ATTN_KERNEL_FORWARD);
         CHECK(modes_plain.user == 0 && modes_plain.gqa == 0 && modes_plain.kv_dtype == ATTN_F32);
-        CHECK((TEST_NAME).features == 2 * ATTN_HAS(PAGED) - 1 && (TEST_NAME).head_dim == 0);
+        CHECK((TEST_NAME).features == (2 * ATTN_HAS(PAGED) - 1) + ATTN_HAS(ROPE) && (TEST_NAME).head_dim == 0);
     }
     if (check_case("modes: user macros change the score and hide keys")) {
         attn_params p = params(first);

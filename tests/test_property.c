@@ -68,6 +68,8 @@ static const struct {
     {'0', {FIELD(varlen)}},
     {'0', {FIELD(paged), FIELD(page_size), FIELD(pages)}},
     {'0', {FIELD(q_layout), FIELD(k_layout), FIELD(v_layout), FIELD(o_layout)}},
+    {'0', {FIELD(scales), FIELD(group), FIELD(zero)}},
+    {'0', {FIELD(rope), FIELD(rope_dim), FIELD(rope_how)}},
     {'0', {FIELD(lse)}},
     {'0', {FIELD(flags)}},
     {'0', {FIELD(splits), FIELD(split_size)}},
@@ -350,6 +352,7 @@ static void split_and_merge(const attn_instance *t, shape_fn *shape)
     m.o = part.p.o;
     m.lse = part.p.lse;
     m.threads = 1;
+    m.device = ATTN_DEVICE_CPU;
     CHECK(attn_merge(&m, NULL) == ATTN_OK);
     close_to(t, &whole.p, &part.p);
     free(o);

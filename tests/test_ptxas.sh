@@ -146,7 +146,7 @@ elif ! ptx sm_61 one.cu >log 2>&1; then
     skip "simt for sm_60, sm_61, sm_70: $clang cannot read the headers of $cuda: $(grep -m 1 'error' log)"
 else
     "$gen" ci made
-    for row in $(grep '_simt_' rows); do
+    for row in $(grep '_simt_\|_simt$' rows); do
         for processor in sm_60 sm_61 sm_70; do
             runs "$row for $processor by $clang" ptx $processor "made/$row.cu" &&
                 runs "$row for $processor has its kernel" grep -q "^\.visible \.entry .*${row}_kernel" out.ptx &&

@@ -38,7 +38,7 @@ static attn_status stand_in_launch(const attn_params *p, void *workspace, size_t
 #define STAND_IN(name, arch, q, kv, d, dv, gqa, features)                                                         \
     {                                                                                                             \
         name, ATTN_KERNEL_FORWARD, arch, q, kv, d, dv, d, gqa, 0, features, 0, 48, 64, 0, 0, stand_in_workspace,  \
-            stand_in_launch, NULL                                                                                 \
+            stand_in_launch, NULL, NULL, NULL                                                                     \
     }
 
 static const attn_instance any_f32 = STAND_IN("any_f32", ATTN_ARCH_CPU, ATTN_F32, ATTN_F32, 0, 0, 0, ROW_FEATURES);
@@ -672,7 +672,16 @@ static void refused_by_all(void)
         p = base();
         p.k.dtype = p.v.dtype = ATTN_INT4;
         attn_list_query(all_list, 3, &p, &info);
-        CHECK_MSG(!strcmp(info.text, "dtype f32:int4: this list has f32, bf16, f32:f16"), "%s", info.text);
+        CHECK_MSG(!strcmp(info.text, "dtype f32:int4: this list has f32, bf16, f32:f16; add "
+                                     "attn_row(forward, cpu, f32:narrow, 64, any, none, 48, 64, none)"),
+                  "%s", info.text);
+        p = base();
+        p.q.dtype = p.o.dtype = p.k.dtype = p.v.dtype = ATTN_E4M3;
+        attn_list_query(all_list, 3, &p, &info);
+        CHECK_MSG(strstr(info.text, "o.dtype 4 (e4m3): must be f32 or f16 or bf16"), "%s", info.text);
+        p.o.dtype = ATTN_F16;
+        attn_list_query(all_list, 3, &p, &info);
+        CHECK_MSG(!strcmp(info.text, "dtype e4m3: this list has f32, bf16, f32:f16"), "%s", info.text);
     }
     if (check_case("refused: an empty list")) {
         attn_params p = base();
@@ -690,7 +699,7 @@ static void refused_by_all(void)
         char buf[512];
         attn_instance const *one[] = { &other };
         attn_list_explain(one, 1, &p, buf, sizeof buf);
-        CHECK_MSG(strstr(buf, "\n  everything: kernel 99"), "%s", buf);
+        CHECK_MSG(!strstr(buf, "everything"), "%s", buf); /* it was not considered */
     }
     if (check_case("refused: only another machine could")) {
         attn_params p = base();
@@ -733,7 +742,7 @@ static void machine_device(attn_device *d)
 #define ON_DEVICE(name, arch, dtype, least, d, dv, align, shared)                                                 \
     {                                                                                                             \
         name, ATTN_KERNEL_FORWARD, arch, dtype, dtype, d, dv, least, 0, 0, ROW_FEATURES, 0, 64, 64, align, shared, \
-            stand_in_workspace, stand_in_launch, machine_device                                                   \
+            stand_in_workspace, stand_in_launch, machine_device, NULL, NULL                                       \
     }
 
 static const attn_instance sm90_d64 = ON_DEVICE("sm90_d64", ATTN_ARCH_SM90, ATTN_F16, 64, 64, 64, 16, 200000);
@@ -1075,6 +1084,7 @@ static attn_merge_params merge_params(const merge_case *c)
     p.lse = NULL;
     memset(p.lse_stride, 0, sizeof p.lse_stride);
     p.threads = 0;
+    p.device = ATTN_DEVICE_CPU;
     return p;
 }
 
@@ -1402,7 +1412,7 @@ static void helpers(void)
     }
 }
 
-/* All of f16 and bf16 there and back; what lies between two of them goes to the nearest, ties to even. */
+/* All numbers of each type there and back; what lies between two of them goes to the nearest, ties to even. */
 static void conversions(void)
 {
     if (check_case("convert: f16 and bf16 to f32 and back")) {
@@ -1438,6 +1448,67 @@ static void conversions(void)
         CHECK(attn__f32_to_f16(FLT_MAX) == 0x7c00 && attn__f32_to_f16(-INFINITY) == 0xfc00);
         CHECK(attn__f32_to_f16(FLT_MIN / 4) == 0 && attn__f32_to_f16(-FLT_MIN) == 0x8000);
         CHECK(attn__f32_to_bf16(attn__f32_from_bits(0x7f800001u)) == 0x7fc0);
+    }
+    static const struct {
+        const char *name;
+        int fraction, bias; /* bits of the fraction; of the exponent */
+        unsigned most;      /* code of the largest number */
+        float (*wide)(uint8_t);
+        uint8_t (*narrow)(float);
+    } types[] = {{"e4m3", 3, 7, 0x7e, attn__e4m3_to_f32, attn__f32_to_e4m3},
+                 {"e5m2", 2, 15, 0x7b, attn__e5m2_to_f32, attn__f32_to_e5m2}};
+    for (int n = 0; n < 2; n++) {
+        if (!check_case("convert: %s, all codes and what lies between", types[n].name))
+            continue;
+        for (unsigned h = 0; h <= types[n].most; h++) {
+            const unsigned exponent = h >> types[n].fraction, whole = 1u << types[n].fraction, part = h % whole;
+            const int place = (int)(exponent ? exponent : 1) - types[n].bias - types[n].fraction;
+            const float f = types[n].wide((uint8_t)h), next = types[n].wide((uint8_t)(h + 1));
+            const float middle = (f + next) / 2;
+            CHECK((double)f == ldexp((double)(exponent ? whole + part : part), place));
+            CHECK(types[n].wide((uint8_t)(h | 128)) == -f);
+            CHECK(types[n].narrow(f) == h && types[n].narrow(-f) == (h | 128));
+            if (h == types[n].most)
+                continue;
+            CHECK(types[n].narrow(middle) == h + (h & 1) && types[n].narrow(-middle) == (128 | (h + (h & 1))));
+            CHECK(types[n].narrow(nextafterf(middle, 0)) == h && types[n].narrow(nextafterf(middle, 1e9f)) == h + 1);
+        }
+        for (unsigned h = types[n].most + 1; h < 128; h++)
+            CHECK(n && h == 0x7c ? isinf(types[n].wide((uint8_t)h)) : isnan(types[n].wide((uint8_t)h)));
+        CHECK(types[n].narrow(INFINITY) == types[n].most && types[n].narrow(-FLT_MAX) == (types[n].most | 128));
+        CHECK(isnan(types[n].wide(types[n].narrow(NAN))) && types[n].narrow(FLT_MIN / 4) == 0);
+    }
+    if (check_case("convert: int8 and int4")) {
+        for (int i = -600; i <= 600; i++) {
+            const float f = (float)i / 4;
+            const int want = (int)lrintf(f);
+            CHECK(attn__f32_to_int(f, 127) == (want > 127 ? 127 : want < -127 ? -127 : want));
+            CHECK(attn__f32_to_int(f, 7) == (want > 7 ? 7 : want < -7 ? -7 : want));
+        }
+        CHECK(attn__f32_to_int(INFINITY, 127) == 127 && attn__f32_to_int(-FLT_MAX, 7) == -7);
+        CHECK(attn__f32_to_int(NAN, 127) == 0);
+        for (int low = -8; low < 8; low++)
+            for (int high = -8; high < 8; high++) {
+                const uint8_t pair = attn__int4_pair(low, high);
+                CHECK(attn__int4_to_f32(pair, 0) == (float)low && attn__int4_to_f32(pair, 1) == (float)high);
+            }
+    }
+    if (check_case("rope: angles at any position")) {
+        static const float bases[] = {10000, 500000, 1};
+        for (int n = 0; n < 3; n++) {
+            const attn__rope r = attn__rope_make(ATTN_ROPE_HALF_SPLIT, 128, bases[n], NULL, NULL);
+            for (int64_t position = -7; position < INT32_MAX; position += 1 + position * (position > 0) / 3)
+                for (int pair = 0; pair < 64; pair++) {
+                    float sine, cosine;
+                    const long double angle = (long double)position * powl((long double)bases[n], -pair / 64.0L);
+                    attn__rope_angle(&r, pair, position, &sine, &cosine);
+                    /* At 2^31 the double that a turn is computed from leaves 2^-21 of it. */
+                    const double bar = position < 1 << 20 ? 2e-7 : 1e-5;
+                    CHECK_MSG(fabs((double)(sine - sinl(angle))) < bar && fabs((double)(cosine - cosl(angle))) < bar,
+                              "position %lld pair %d: %g, must be %g", (long long)position, pair, (double)sine,
+                              (double)sinl(angle));
+                }
+        }
     }
 }
 

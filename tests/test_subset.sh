@@ -30,7 +30,7 @@ allowed() {
     instance.h) echo 'template/' ;;
     template/*) echo 'template/ device/ attn.h param.h' ;;
     device/*) echo 'device/ param.h' ;;
-    run.h | run/*) echo 'run/ attn.h param.h device/convert.h' ;;
+    run.h | run/*) echo 'run/ attn.h param.h device/convert.h device/rope.h' ;;
     esac
 }
 

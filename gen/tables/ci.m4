@@ -18,11 +18,17 @@ attn_row(forward, sm75, f16,     64,      any, causal+varlen, 64,    64,    none
 attn_row(forward, simt, bf16,    64,      any, causal,        64,    32,    none)
 attn_row(forward, simt, f16:f32, any,     any, none,          64,    32,    none)
 attn_row(forward, simt, f32,     any,     any, all,           64,    32,    none)
+attn_row(forward, simt, f32:narrow, 64,  any, causal+varlen+paged+scaled, 64, 64, none)
+attn_row(forward, simt, bf16:narrow, any, any, all,           64,    32,    none)
+attn_row(append,  simt, any,     any,     any, none,          none,  none,  none)
+attn_row(merge,   simt, any,     any,     any, none,          none,  none,  none)
 
 attn_row(forward, cpu,  f32,     64,      3,   causal,        64,    64,    none)
 attn_row(forward, cpu,  f32,     192/128, any, causal,        64,    64,    none)
 attn_row(forward, cpu,  f32,     40,      any, none,          64,    64,    none)
 attn_row(forward, avx2, f32:f16, 128,     any, causal+paged,  64,    64,    none)
+attn_row(forward, avx2, f16:narrow, any,  any, all,           64,    64,    none)
+attn_row(forward, cpu,  f32:narrow, any,  any, all,           64,    64,    none)
 attn_row(forward, avx512bf16, bf16, 128,  any, all,           64,    64,    none)
 attn_each([[A]], (avx512, avx2, cpu), [[
 attn_row(forward, A,    f32,     any,     any, all,           192,   128,   none)

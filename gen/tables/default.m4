@@ -75,6 +75,14 @@ attn_row(forward, simt, f32,   128,         any, causal, 64,   64,    blocks=2)
 attn_each([[T]], (f32, bf16, f16), [[
 attn_row(forward, simt, T,     any,         any, all,    64,   32,    blocks=2)
 ]])
+attn_each([[T]], (f32, bf16, f16), [[
+attn_row(forward, simt, T:narrow, any,      any, all,    64,   32,    blocks=2)
+]])
+//
+// Beside attention: new tokens into a cache, partial results into one.  A CPU needs no row for them.
+//
+attn_row(append,  simt, any,   any,         any, none,   none, none,  none)
+attn_row(merge,   simt, any,   any,         any, none,   none, none,  none)
 //
 // CPUs.
 //
@@ -84,4 +92,9 @@ attn_each([[T]], (f32, f16, bf16), [[
 attn_row(forward, avx512, T,     any,     any, all,  192,   128,   none)
 attn_row(forward, avx2,   T,     any,     any, all,  192,   128,   none)
 attn_row(forward, cpu,    T,     any,     any, all,  192,   128,   none)
+]])
+attn_each([[T]], (f32, f16, bf16), [[
+attn_row(forward, avx512, T:narrow, any,  any, all,  192,   128,   none)
+attn_row(forward, avx2,   T:narrow, any,  any, all,  192,   128,   none)
+attn_row(forward, cpu,    T:narrow, any,  any, all,  192,   128,   none)
 ]])

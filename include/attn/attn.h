@@ -52,10 +52,11 @@ typedef struct attn_tensor {
 
 /* Scales of a quantised tensor: real value = scale * (stored - zero). */
 typedef struct attn_scale {
-    const float *scale; /* f32; NULL = no scale */
+    const float *scale; /* f32; NULL = no scale.  Only attn_append_kv with ATTN_APPEND_SCALES writes to it */
     const float *zero;  /* zero points in stored units, same shape and strides; NULL = symmetric */
-    int64_t stride[4];  /* elements from one [0] batch (or page), [1] token, [2] KV head, [3] group of dims
-                           to the next; 0 = shared along it, so all 0 = one scale a tensor */
+    int64_t stride[4];  /* elements from one [0] batch, [1] token, [2] KV head, [3] group of dims to the next; 0 =
+                           shared along it, so all 0 = one scale a tensor.  Scales of tokens lie as the tokens do:
+                           with stride[1] and pages, [0] is the page; packed, stride[0] is 0 */
     int32_t group;      /* dims that share a scale: 32, 64, 128, or 0 = the whole head_dim */
     int32_t reserved;   /* 0 */
 } attn_scale;
@@ -146,7 +147,7 @@ typedef struct attn_params {
     float rope_base;             /* 0 = 10000 */
     const float *rope_cos;       /* [positions, rope_dim / 2]; NULL = computed from rope_base */
     const float *rope_sin;       /* the same */
-    const int32_t *rope_offset;  /* [batch] position of the first row; NULL = shift */
+    const int32_t *rope_offset;  /* [batch] position of the first row in use; NULL = shift */
 
     /* How the work is cut; affects speed and rounding, never meaning. */
     int32_t num_splits; /* parts the keys of a row are cut into; 0 = chosen.  <= 1024 */
@@ -173,7 +174,22 @@ typedef struct attn_merge_params {
     float *lse;                 /* [batch, heads_q, seq_q] or NULL */
     int64_t lse_stride[2];      /* between batches, heads; both 0 = compact */
     int32_t threads;            /* CPU: 0 = OpenMP's maximum */
+    int32_t device;             /* where all memory of the call lies, as in attn_params */
 } attn_merge_params;
+
+/* New tokens for a KV cache.  The cache, its tables and lengths, the types and scales of what is stored, and RoPE are
+ * those of the attention call that follows, an attn_params: its query rows are the new tokens, its k and v the cache,
+ * and the lengths of its keys count the new tokens already.  So the rows of a sequence go to the last places of it,
+ * where bottom-right causality sees them; the same attn_params serves both calls. */
+typedef struct attn_append_params {
+    uint32_t struct_size; /* sizeof(attn_append_params); required */
+    uint32_t flags;       /* ATTN_APPEND_SCALES */
+    attn_tensor k;        /* new keys [batch, seq_q, heads_k, head_dim], packed with cu_seqlens_q; f32, f16, bf16,
+                             dtype 0 = the type of q.  Rotated if rope_style says so.  NULL = none */
+    attn_tensor v;        /* new values, the same with head_dim_v.  NULL = none: with MLA they are in k */
+    attn_tensor q;        /* where q goes, rotated, as q with strides of its own; f32, f16, bf16.  It must not
+                             overlap q.  NULL = nowhere */
+} attn_append_params;
 
 struct attn_instance;
 
@@ -182,6 +198,10 @@ typedef attn_status attn_launch_fn(const attn_params *p, void *workspace, size_t
 
 /* Bytes of workspace for the best speed (least = 0) or to run at all (least = 1). */
 typedef size_t attn_workspace_fn(const attn_params *p, int least);
+
+/* The same for ATTN_KERNEL_APPEND and ATTN_KERNEL_MERGE, whose parameters are not those of attention. */
+typedef attn_status attn_append_fn(const attn_params *p, const attn_append_params *a, void *stream);
+typedef attn_status attn_merge_fn(const attn_merge_params *p, void *stream);
 
 /* What a kernel needs to know of a CUDA device. */
 typedef struct attn_device {
@@ -199,8 +219,8 @@ typedef struct attn_instance {
     const char *name;     /* attn_forward_avx2_f32_d128_q192k128_causal: docs/naming.md */
     int32_t kernel;       /* ATTN_KERNEL_... */
     int32_t arch;         /* ATTN_ARCH_... */
-    int32_t dtype;        /* of q */
-    int32_t kv_dtype;     /* of k and v */
+    int32_t dtype;        /* of q; 0 = any */
+    int32_t kv_dtype;     /* of k and v; 0 = any */
     int32_t head_dim;     /* 0 = any */
     int32_t head_dim_v;   /* 0 = any */
     int32_t head_dim_min; /* head_dim: exactly those two.  Less: each from here to head_dim and head_dim_v */
@@ -212,9 +232,11 @@ typedef struct attn_instance {
     int32_t tile_k;       /* keys of a tile */
     int32_t row_align;    /* rows of q, k, v are contiguous and begin at multiples of so many bytes; 0 = any strides */
     int32_t shared;       /* bytes of shared memory that a block needs; 0 on a CPU */
-    attn_workspace_fn *workspace;
+    attn_workspace_fn *workspace; /* NULL for a kernel that needs none */
     attn_launch_fn *launch;
     attn_device_fn *device; /* NULL = a CPU instance */
+    attn_append_fn *append; /* ATTN_KERNEL_APPEND has this instead of launch, */
+    attn_merge_fn *merge;   /* and ATTN_KERNEL_MERGE this */
 } attn_instance;
 
 /* What attn_query found. */
@@ -252,8 +274,18 @@ attn_status attn_explain(const attn_params *p, char *buf, size_t len);
  * free; unused by others until the call has finished.  stream: cudaStream_t, or NULL on a CPU. */
 attn_status attn_forward(const attn_params *p, void *workspace, size_t workspace_bytes, void *stream);
 
-/* Merges partial results; see attn_merge_params.  Needs no workspace.  CPU memory. */
+/* Writes new tokens into the cache of p, a call of attention; see attn_append_params.  Of p it reads what says where
+ * tokens go: sizes, q if it is to be rotated, k, v, lengths, tables, k_scale and v_scale, rope_..., device, threads.
+ * Needs no workspace.  A token without a place, because lengths or a table are wrong, is not written; on a CPU the
+ * answer is then ATTN_ERR_ARG. */
+attn_status attn_append_kv(const attn_params *p, const attn_append_params *a, void *stream);
+
+/* Merges partial results; see attn_merge_params.  Needs no workspace. */
 attn_status attn_merge(const attn_merge_params *p, void *stream);
+
+/* What those two would answer, and why, in words: as attn_explain. */
+attn_status attn_append_explain(const attn_params *p, const attn_append_params *a, char *buf, size_t len);
+attn_status attn_merge_explain(const attn_merge_params *p, char *buf, size_t len);
 
 /* The current CUDA device, by the archive's CUDA instances.  ATTN_ERR_ARCH, and all fields 0, if there is none or the
  * archive has no CUDA instance; ERR_ARG: device is NULL. */

@@ -11,5 +11,9 @@
 #include <attn/template/forward_sm90.cuh>
 #elif ATTN_KERNEL == ATTN_KERNEL_DECODE
 #include <attn/template/decode_sm80.cuh>
+#elif ATTN_KERNEL == ATTN_KERNEL_APPEND
+#include <attn/template/append_simt.cuh>
+#elif ATTN_KERNEL == ATTN_KERNEL_MERGE
+#include <attn/template/merge_simt.cuh>
 #endif
 #include <attn/template/end.h>

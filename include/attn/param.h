@@ -10,6 +10,8 @@
 /* ATTN_KERNEL: what an instance computes. */
 #define ATTN_KERNEL_FORWARD 1 /* O = softmax(scale Q K^T + ...) V, and LSE */
 #define ATTN_KERNEL_DECODE  2 /* the same, for calls of few query rows against a long cache */
+#define ATTN_KERNEL_APPEND  3 /* new K and V into a cache: attn_append_kv; CUDA alone, a CPU needs no instance */
+#define ATTN_KERNEL_MERGE   4 /* partial results into one: attn_merge; CUDA alone */
 
 /* ATTN_ARCH: the machine an instance is written for.  On a CPU that is an
  * instruction set; the archive holds several and attn_query picks the first in
@@ -43,6 +45,7 @@
 #define ATTN_INT4 7 /* two signed nibbles a byte along dim, low nibble first, -7..7 */
 #define ATTN_BOOL 8 /* one byte an element, nonzero = attend: masks only */
 #define ATTN_BIT  9 /* packed bits, bit k % 8 of byte k / 8, 1 = attend: masks only */
+#define ATTN_NARROW 10 /* of an instance alone: any of e4m3, e5m2, int8, int4, as the call says */
 
 /* attn_params.device: where all memory of a call lies, and so what computes it. */
 #define ATTN_DEVICE_CPU  1 /* host memory; a CPU instance */
@@ -57,6 +60,7 @@
 #define ATTN_ROPE_NONE        0
 #define ATTN_ROPE_HALF_SPLIT  1 /* (d, d + rope_dim/2): NeoX, Llama in Hugging Face's order */
 #define ATTN_ROPE_INTERLEAVED 2 /* (2d, 2d + 1): GPT-J */
+#define ATTN_ROPE_DIM_MOST    1024 /* rope_dim, at most */
 
 /* attn_alibi_slopes: the two families of slopes in use. */
 #define ATTN_ALIBI_PRESS 1 /* Press et al. and BLOOM */
@@ -107,6 +111,10 @@ enum { ATTN_CONTENT_FINE, ATTN_CONTENTS(ATTN_CONTENT_) ATTN_CONTENT_COUNT };
 #define ATTN_BATCH_INVARIANT 4u /* a row's result depends on its own sequence alone, bit for bit */
 #define ATTN_DETERMINISTIC   8u /* backward: the same bits in every run.  Forward always is */
 #define ATTN_FLAGS_ALL (ATTN_LSE_BASE2 | ATTN_LSE_NO_SINK | ATTN_BATCH_INVARIANT | ATTN_DETERMINISTIC)
+
+/* attn_append_params.flags. */
+#define ATTN_APPEND_SCALES 1u /* the scales of what is stored are computed, and stored too */
+#define ATTN_APPEND_FLAGS_ALL ATTN_APPEND_SCALES
 
 /* Private paste and string helpers, for every header of attn. */
 #define ATTN_CAT_(a, b) a##b

@@ -13,10 +13,12 @@
  *     run/params.h    caller's struct -> complete parameter block; WHAT A LAUNCH MAY RELY ON
  *     run/validate.h  every field, checked
  *     run/select.h    which instance serves; why none does
- *     run/merge.h     merge of partial results */
+ *     run/merge.h     merge of partial results
+ *     run/append.h    new tokens into a cache */
 #ifndef ATTN_RUN_H
 #define ATTN_RUN_H
 
+#include <attn/run/append.h>
 #include <attn/run/merge.h>
 #include <attn/run/select.h>
 #include <attn/run/validate.h>
@@ -86,6 +88,89 @@ static inline attn_status attn_list_forward(const attn_instance *const *list, si
     if ((uintptr_t)workspace % 64 || workspace_bytes < instance->workspace(&full, 1))
         return ATTN_ERR_WORKSPACE;
     return instance->launch(&full, workspace, workspace_bytes, stream);
+}
+
+/* ---- kernels beside attention: in host memory they need no instance ------------------------------ */
+
+/* Reads and checks p, and finds the instance that serves it; NULL: the host does. */
+static inline attn_status attn__find_merge(const attn_instance *const *list, size_t n, const attn_merge_params *p,
+                                           attn_merge_params *full, const attn_instance **instance, attn__text *t)
+{
+    if (!list && n)
+        return attn__bad(t, "list NULL: must point to %zu instances", n);
+    attn_status status = attn__merge_check(full, p, t);
+    return status == ATTN_OK ? attn__find_kernel(list, n, ATTN_KERNEL_MERGE, full->device, instance, t) : status;
+}
+
+static inline attn_status attn__find_append(const attn_instance *const *list, size_t n, const attn_params *p,
+                                            const attn_append_params *a, attn_params *full_p,
+                                            attn_append_params *full_a, const attn_instance **instance, attn__text *t)
+{
+    if (!list && n)
+        return attn__bad(t, "list NULL: must point to %zu instances", n);
+    attn_status status = attn__append_check(full_p, full_a, p, a, t);
+    return status == ATTN_OK ? attn__find_kernel(list, n, ATTN_KERNEL_APPEND, full_p->device, instance, t) : status;
+}
+
+/* See attn_merge and attn_append_kv. */
+static inline attn_status attn_list_merge(const attn_instance *const *list, size_t n, const attn_merge_params *p,
+                                          void *stream)
+{
+    attn_merge_params full;
+    const attn_instance *instance = NULL;
+    attn__text none = { NULL, 0 };
+    attn_status status = attn__find_merge(list, n, p, &full, &instance, &none);
+    if (status != ATTN_OK || full.batch == 0 || full.seq_q == 0)
+        return status;
+    if (instance)
+        return instance->merge(&full, stream);
+    attn__merge_host(&full);
+    return ATTN_OK;
+}
+
+static inline attn_status attn_list_append_kv(const attn_instance *const *list, size_t n, const attn_params *p,
+                                              const attn_append_params *a, void *stream)
+{
+    attn_params full_p;
+    attn_append_params full_a;
+    const attn_instance *instance = NULL;
+    attn__text none = { NULL, 0 };
+    attn_status status = attn__find_append(list, n, p, a, &full_p, &full_a, &instance, &none);
+    if (status != ATTN_OK || !attn__has_work(&full_p))
+        return status;
+    return instance ? instance->append(&full_p, &full_a, stream) : attn__append_host(&full_p, &full_a);
+}
+
+static inline attn_status attn__explain_kernel(attn_status status, const attn_instance *instance, attn__text *t)
+{
+    if (status == ATTN_OK)
+        attn__put(t, instance ? "%s serves this call" : "the host serves this call%s", instance ? instance->name : "");
+    return status;
+}
+
+static inline attn_status attn_list_merge_explain(const attn_instance *const *list, size_t n,
+                                                  const attn_merge_params *p, char *buf, size_t len)
+{
+    attn_merge_params full;
+    const attn_instance *instance = NULL;
+    if (!buf && len)
+        return ATTN_ERR_ARG;
+    attn__text t = attn__text_start(buf, len);
+    attn_status status = attn__find_merge(list, n, p, &full, &instance, &t);
+    return attn__explain_kernel(status, instance, &t);
+}
+
+static inline attn_status attn_list_append_explain(const attn_instance *const *list, size_t n, const attn_params *p,
+                                                   const attn_append_params *a, char *buf, size_t len)
+{
+    attn_params full_p;
+    attn_append_params full_a;
+    const attn_instance *instance = NULL;
+    if (!buf && len)
+        return ATTN_ERR_ARG;
+    attn__text t = attn__text_start(buf, len);
+    attn_status status = attn__find_append(list, n, p, a, &full_p, &full_a, &instance, &t);
+    return attn__explain_kernel(status, instance, &t);
 }
 
 /* ---- one instance ------------------------------------------------------------------------------ */

@@ -114,6 +114,35 @@ ATTN_INLINE __m256 attn__avx2_load_bf16_n(const uint16_t *p, int n)
         t[i] = p[i];
     return attn__avx2_load_bf16(t);
 }
+/* 8 elements of 8 bits, or of 4 from an even one on. */
+ATTN_INLINE __m128i attn__avx2_bytes(const uint8_t *p)
+{
+    return _mm_cvtepu8_epi16(_mm_loadl_epi64((const __m128i *)(const void *)p));
+}
+ATTN_INLINE __m256 attn__avx2_load_e4m3(const uint8_t *p)
+{
+    /* As the exponent and fraction of an f16 it is 2^-8 of itself. */
+    const __m128i b = attn__avx2_bytes(p), mag = _mm_and_si128(b, _mm_set1_epi16(0x7f));
+    const __m128i nan = _mm_and_si128(_mm_cmpeq_epi16(mag, _mm_set1_epi16(0x7f)), _mm_set1_epi16(0x7e00));
+    const __m128i sign = _mm_slli_epi16(_mm_andnot_si128(_mm_set1_epi16(0x7f), b), 8);
+    const __m128i half = _mm_or_si128(_mm_or_si128(_mm_slli_epi16(mag, 7), nan), sign);
+    return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256.0f));
+}
+ATTN_INLINE __m256 attn__avx2_load_e5m2(const uint8_t *p)
+{
+    return _mm256_cvtph_ps(_mm_slli_epi16(attn__avx2_bytes(p), 8));
+}
+ATTN_INLINE __m256 attn__avx2_load_int8(const uint8_t *p)
+{
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)(const void *)p)));
+}
+ATTN_INLINE __m256 attn__avx2_load_int4(const uint8_t *p)
+{
+    int32_t bits;
+    memcpy(&bits, p, sizeof bits);
+    const __m256i up = _mm256_sllv_epi32(_mm256_set1_epi32(bits), _mm256_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0));
+    return _mm256_cvtepi32_ps(_mm256_srai_epi32(up, 28));
+}
 ATTN_INLINE void attn__avx2_store_f16(uint16_t *p, __m256 a)
 {
     _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));

@@ -113,6 +113,37 @@ ATTN_INLINE __m512 attn__avx512_load_bf16_n(const uint16_t *p, int n)
 {
     return attn__avx512_widen_bf16(_mm256_maskz_loadu_epi16(attn__avx512_first_n(n), p));
 }
+/* 16 elements of 8 bits, or of 4 from an even one on. */
+ATTN_INLINE __m256i attn__avx512_bytes(const uint8_t *p)
+{
+    return _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(const void *)p));
+}
+ATTN_INLINE __m512 attn__avx512_load_e4m3(const uint8_t *p)
+{
+    /* As the exponent and fraction of an f16 it is 2^-8 of itself. */
+    const __m256i b = attn__avx512_bytes(p), mag = _mm256_and_si256(b, _mm256_set1_epi16(0x7f));
+    const __m256i nan = _mm256_and_si256(_mm256_cmpeq_epi16(mag, _mm256_set1_epi16(0x7f)), _mm256_set1_epi16(0x7e00));
+    const __m256i sign = _mm256_slli_epi16(_mm256_andnot_si256(_mm256_set1_epi16(0x7f), b), 8);
+    const __m256i half = _mm256_or_si256(_mm256_or_si256(_mm256_slli_epi16(mag, 7), nan), sign);
+    return _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(256.0f));
+}
+ATTN_INLINE __m512 attn__avx512_load_e5m2(const uint8_t *p)
+{
+    return _mm512_cvtph_ps(_mm256_slli_epi16(attn__avx512_bytes(p), 8));
+}
+ATTN_INLINE __m512 attn__avx512_load_int8(const uint8_t *p)
+{
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)(const void *)p)));
+}
+ATTN_INLINE __m512 attn__avx512_load_int4(const uint8_t *p)
+{
+    int32_t bits[2];
+    memcpy(bits, p, sizeof bits);
+    const __m512i both =
+        _mm512_inserti64x4(_mm512_set1_epi32(bits[0]), _mm256_set1_epi32(bits[1]), 1);
+    const __m512i by = _mm512_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0, 28, 24, 20, 16, 12, 8, 4, 0);
+    return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_sllv_epi32(both, by), 28));
+}
 ATTN_INLINE void attn__avx512_store_f16(uint16_t *p, __m512 a)
 {
     const __m256i h = _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);

@@ -127,6 +127,25 @@ ATTN_INLINE attn__cpu_vec attn__cpu_load_bf16_n(const uint16_t *p, int n)
         h[i] = p[i];
     return (attn__cpu_vec)(h << 16);
 }
+/* 4 elements of 8 bits, or of 4 from an even one on. */
+ATTN_INLINE attn__cpu_vec attn__cpu_load_e4m3(const uint8_t *p)
+{
+    return (attn__cpu_vec){attn__e4m3_to_f32(p[0]), attn__e4m3_to_f32(p[1]), attn__e4m3_to_f32(p[2]),
+                           attn__e4m3_to_f32(p[3])};
+}
+ATTN_INLINE attn__cpu_vec attn__cpu_load_e5m2(const uint8_t *p)
+{
+    return attn__cpu_widen_f16((attn__cpu_int){p[0] << 8, p[1] << 8, p[2] << 8, p[3] << 8});
+}
+ATTN_INLINE attn__cpu_vec attn__cpu_load_int8(const uint8_t *p)
+{
+    return (attn__cpu_vec){(int8_t)p[0], (int8_t)p[1], (int8_t)p[2], (int8_t)p[3]};
+}
+ATTN_INLINE attn__cpu_vec attn__cpu_load_int4(const uint8_t *p)
+{
+    return (attn__cpu_vec){attn__int4_to_f32(p[0], 0), attn__int4_to_f32(p[0], 1), attn__int4_to_f32(p[1], 0),
+                           attn__int4_to_f32(p[1], 1)};
+}
 ATTN_INLINE void attn__cpu_store_f16(uint16_t *p, attn__cpu_vec a)
 {
     for (int i = 0; i < 4; ++i)

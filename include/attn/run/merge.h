@@ -37,6 +37,7 @@ static inline attn_status attn__merge_check(attn_merge_params *p, const attn_mer
         { "heads_q", p->heads_q, 1, INT32_MAX, NULL },
         { "head_dim_v", p->head_dim_v, 1, 65536, NULL },
         { "threads", p->threads, 0, 1024, NULL },
+        { "device", p->device, 0, ATTN_DEVICE_CUDA, "ATTN_DEVICE_CPU, ATTN_DEVICE_CUDA, or 0" },
     };
     status = attn__check_ints(ints, sizeof ints / sizeof ints[0], t);
     if (status != ATTN_OK)
@@ -145,14 +146,9 @@ static inline void attn__merge_row(const attn_merge_params *p, int64_t b, int64_
             empty ? nothing : most + (base2 ? log2f(sum) : logf(sum));
 }
 
-static inline attn_status attn_run_merge(const attn_merge_params *given)
+/* All of it, in host memory. */
+static inline void attn__merge_host(const attn_merge_params *p)
 {
-    attn_merge_params full;
-    const attn_merge_params *p = &full;
-    attn__text none = { NULL, 0 };
-    attn_status status = attn__merge_check(&full, given, &none);
-    if (status != ATTN_OK)
-        return status;
     const int64_t rows = (int64_t)p->batch * p->heads_q * p->seq_q;
 #ifdef _OPENMP
     int most = omp_get_max_threads(), threads = p->threads && p->threads < most ? p->threads : most;
@@ -162,7 +158,17 @@ static inline attn_status attn_run_merge(const attn_merge_params *given)
         int64_t h = row % p->heads_q, bi = row / p->heads_q;
         attn__merge_row(p, bi / p->seq_q, bi % p->seq_q, h);
     }
-    return ATTN_OK;
+}
+
+/* In host memory, whatever `device` says: for programs without a list. */
+static inline attn_status attn_run_merge(const attn_merge_params *given)
+{
+    attn_merge_params p;
+    attn__text none = { NULL, 0 };
+    attn_status status = attn__merge_check(&p, given, &none);
+    if (status == ATTN_OK)
+        attn__merge_host(&p);
+    return status;
 }
 
 #endif /* ATTN_RUN_MERGE_H */

@@ -148,6 +148,43 @@ static inline int32_t attn__default_device(const attn_instance *const *list, siz
     return cuda && !cpu ? ATTN_DEVICE_CUDA : ATTN_DEVICE_CPU;
 }
 
+/* ATTN_KERNEL_...: the names in rows. */
+static inline const char *attn__kernel_name(int32_t kernel)
+{
+    static const char *const names[] = { "?", "forward", "append", "merge" };
+    return names[kernel >= 1 && kernel <= 3 ? kernel : 0];
+}
+
+/* For a kernel that is chosen by nothing but where memory lies: its first instance that this device executes.  NULL and
+ * OK for host memory, which needs none. */
+static inline attn_status attn__find_kernel(const attn_instance *const *list, size_t n, int32_t kernel, int32_t device,
+                                            const attn_instance **instance, attn__text *t)
+{
+    const attn_instance *nearest = NULL;
+    attn__text none = { NULL, 0 };
+    *instance = NULL;
+    if (!device)
+        device = attn__default_device(list, n);
+    if (device != ATTN_DEVICE_CUDA)
+        return ATTN_OK;
+    for (size_t i = 0; i < n && !*instance; i++)
+        if (list[i]->kernel == kernel && list[i]->device) {
+            nearest = nearest ? nearest : list[i];
+            *instance = attn__runs(list[i], &none) ? list[i] : NULL;
+        }
+    if (*instance)
+        return ATTN_OK;
+    if (!nearest) {
+        const char *name = attn__kernel_name(kernel);
+        attn__put(t, "device ATTN_DEVICE_CUDA: this list has no %s instance; ", name);
+        attn__put(t, "add attn_row(%s, simt, any, any, any, none, none, none, none)", name);
+        return ATTN_ERR_UNSUPPORTED;
+    }
+    attn__put(t, "%s would serve this call, but ", nearest->name);
+    attn__runs(nearest, t);
+    return ATTN_ERR_ARCH;
+}
+
 /* ---- what a call needs ------------------------------------------------------------------------- */
 
 typedef struct attn__cause {
@@ -268,6 +305,12 @@ static inline int attn__rows_fit(int align, int boxes, const attn_params *p, att
     return 1;
 }
 
+static inline int attn__dtypes_fit(const attn_instance *inst, const attn_params *p)
+{
+    const int narrow = inst->kv_dtype == ATTN_NARROW && p->k.dtype >= ATTN_E4M3 && p->k.dtype <= ATTN_INT4;
+    return inst->dtype == p->q.dtype && (narrow || inst->kv_dtype == p->k.dtype);
+}
+
 static inline int attn__fit(const attn_instance *inst, const attn_params *p, uint32_t needs)
 {
     attn__text none = { NULL, 0 };
@@ -275,7 +318,7 @@ static inline int attn__fit(const attn_instance *inst, const attn_params *p, uin
         return ATTN__FIT_KERNEL;
     if ((inst->device != NULL) != (p->device == ATTN_DEVICE_CUDA))
         return ATTN__FIT_DEVICE;
-    if (inst->dtype != p->q.dtype || inst->kv_dtype != p->k.dtype)
+    if (!attn__dtypes_fit(inst, p))
         return ATTN__FIT_DTYPE;
     if (!attn__head_dims_fit(inst, p))
         return ATTN__FIT_HEAD_DIM;
@@ -323,9 +366,7 @@ static inline const attn_instance *attn__nearest(const attn_instance *const *lis
 static inline void attn__put_column(attn__text *t, const attn_instance *inst, int fit)
 {
     const attn__arch *arch = attn__arch_of(inst->arch);
-    if (fit == ATTN__FIT_KERNEL) {
-        attn__put(t, "%d", (int)inst->kernel);
-    } else if (fit == ATTN__FIT_DTYPE) {
+    if (fit == ATTN__FIT_DTYPE) {
         attn__put_dtypes(t, inst->dtype, inst->kv_dtype);
     } else if (fit == ATTN__FIT_HEAD_DIM) {
         if (inst->head_dim_min < inst->head_dim)
@@ -407,7 +448,7 @@ static inline void attn__put_row(attn__text *t, const attn_instance *nearest, co
         tile_k = arch == ATTN_ARCH_SIMT || p->head_dim > 128 || p->head_dim_v > 128 ? 32 : 64;
     }
     attn__put(t, "; add attn_row(forward, %s, ", attn__arch_of(arch)->name);
-    attn__put_dtypes(t, p->q.dtype, p->k.dtype);
+    attn__put_dtypes(t, p->q.dtype, p->k.dtype > ATTN_BF16 ? ATTN_NARROW : p->k.dtype);
     attn__put(t, ", ");
     attn__put_head_dim(t, p->head_dim, p->head_dim_v);
     attn__put(t, ", any, ");
@@ -444,10 +485,10 @@ static inline void attn__put_call(attn__text *t, const attn_params *p, int fit)
     }
 }
 
-/* The row language has f32, f16 and bf16, and the features up to paged.  No row makes a device of what is none. */
+/* The row language has no 8-bit q, no dropout and no schedule.  No row makes a device of what is none. */
 static inline int attn__row_exists(const attn_params *p, uint32_t needs, const attn_instance *nearest, int fit)
 {
-    return p->q.dtype <= ATTN_BF16 && p->k.dtype <= ATTN_BF16 && needs < 2 * ATTN_HAS(PAGED) &&
+    return p->q.dtype <= ATTN_BF16 && p->k.dtype <= ATTN_INT4 && !(needs & (ATTN_HAS(DROPOUT) | ATTN_HAS(SCHEDULE))) &&
            !(fit == ATTN__FIT_ARCH && nearest->device && attn__device_of(nearest).cc < 60);
 }
 
@@ -509,10 +550,10 @@ static inline void attn__put_list(attn__text *t, const attn_instance *const *lis
     uint32_t needs = attn__needs(p);
     int fit = ATTN__FIT_KERNEL;
     for (size_t i = 0; i < n && fit != ATTN__FITS; i++) {
-        static const char *const what[] = { "kernel ", "", "dtype ", "head_dim ", "gqa ", "query rows ", "has no ",
+        static const char *const what[] = { "", "", "dtype ", "head_dim ", "gqa ", "query rows ", "has no ",
                                             "arch ", "", "serves" };
         fit = attn__fit(list[i], p, needs);
-        if (fit == ATTN__FIT_DEVICE)
+        if (fit == ATTN__FIT_DEVICE || fit == ATTN__FIT_KERNEL)
             continue;
         attn__put(t, "\n  %s: %s", list[i]->name, what[fit]);
         if (fit == ATTN__FIT_FEATURES) {

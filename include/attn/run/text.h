@@ -64,9 +64,9 @@ static inline attn__dtype attn__dtype_of(int32_t dtype)
 {
     static const attn__dtype table[] = {
         { "?", 0 },    { "f32", 32 }, { "f16", 16 }, { "bf16", 16 }, { "e4m3", 8 },
-        { "e5m2", 8 }, { "int8", 8 }, { "int4", 4 }, { "bool", 8 },  { "bit", 1 },
+        { "e5m2", 8 }, { "int8", 8 }, { "int4", 4 }, { "bool", 8 },  { "bit", 1 },   { "narrow", 8 },
     };
-    return table[dtype >= ATTN_F32 && dtype <= ATTN_BIT ? dtype : 0];
+    return table[dtype >= ATTN_F32 && dtype <= ATTN_NARROW ? dtype : 0];
 }
 
 /* `f32`, or `f32:f16` where k and v differ from q: the DTYPE column of a row. */

@@ -86,7 +86,7 @@ static inline attn_status attn__check_numbers(const attn_params *p, attn__text *
         { "scale", p->scale, -FLT_MAX, FLT_MAX, "finite" },
         { "softcap", p->softcap, 0, FLT_MAX, "finite and at least 0" },
         { "dropout_p", p->dropout_p, 0, 1 - FLT_EPSILON / 2, "at least 0 and below 1" },
-        { "rope_base", p->rope_base, 0, FLT_MAX, "finite and at least 0" },
+        { "rope_base", p->rope_base == 0 ? 1 : p->rope_base, 1, FLT_MAX, "finite and at least 1, or 0 for 10000" },
     };
     const char *group = "0, 32, 64 or 128", *tile = "16, 64 or 128";
     const attn__int_row sizes[] = { /* the least of a few values: this one, 64 and 128; or 0 */
@@ -111,8 +111,9 @@ static inline attn_status attn__check_numbers(const attn_params *p, attn__text *
     }
     if (p->heads_q % p->heads_k)
         return attn__bad(t, "heads_k %d: must divide heads_q %d", (int)p->heads_k, (int)p->heads_q);
-    if (p->rope_dim % 2)
-        return attn__bad(t, "rope_dim %d: must be even", (int)p->rope_dim);
+    const int32_t rope_dim = p->rope_dim ? p->rope_dim : p->head_dim;
+    if (p->rope_style && (rope_dim % 2 || rope_dim > ATTN_ROPE_DIM_MOST))
+        return attn__bad(t, "rope_dim %d: must be even and at most %d", (int)rope_dim, ATTN_ROPE_DIM_MOST);
     return ATTN_OK;
 }
 
@@ -274,6 +275,15 @@ static inline attn_status attn__check_view(const attn__view *v, int output, int 
     for (int i = 0; i < 3; i++)
         if (x->dtype == ATTN_BIT && stride[i] % 8)
             return attn__bad(t, "%s.stride[%d] %lld: must be a multiple of 8 bits", v->name, i, (long long)stride[i]);
+    if (x->dtype == ATTN_INT4) { /* two dims are a byte */
+        if (v->extent[3] % 2 || x->dim_block % 2)
+            return attn__bad(t, "%s.dtype %d (int4): the head dimension %lld and dim_block %d must be even", v->name,
+                             (int)x->dtype, (long long)v->extent[3], (int)x->dim_block);
+        for (int i = 0; i < 4; i++)
+            if ((i < 3 || x->dim_block) ? stride[i] % 2 : stride[i] != 1)
+                return attn__bad(t, "%s.stride[%d] %lld: must be %s, two dims of int4 are a byte", v->name, i,
+                                 (long long)stride[i], i < 3 || x->dim_block ? "even" : "1");
+    }
     for (int i = v->packed; i < 4; i++)
         if (output && v->needed && extent[i] > 1 && !stride[i])
             return attn__bad(t, "%s.stride[%d] 0: must not be 0, results would overlap", v->name, i);
@@ -355,11 +365,27 @@ static inline attn_status attn__check_sizes(const attn_params *p, attn__text *t)
     return ATTN_OK;
 }
 
-static inline attn_status attn__check_tensors(attn_params *p, attn__text *t)
+/* Scales of a tensor: of its tokens, or of whole sequences. */
+static inline attn_status attn__check_scale(const char *name, const attn_scale *s, const attn__view *v, int64_t batch,
+                                            attn__text *t)
+{
+    const int64_t extent[4] = { s->stride[1] ? v->extent[0] : batch, v->extent[1], v->extent[2],
+                                s->group ? attn__ceil_div(v->extent[3], s->group) : 1 };
+    int widest = 0;
+    if (s->scale && attn__reach(extent, s->stride, 4, &widest) > INT64_MAX / 8)
+        return attn__bad(t, "%s.stride[%d] %lld: too large, the scales would span over 2^63 bytes", name, widest,
+                         (long long)s->stride[widest]);
+    return ATTN_OK;
+}
+
+/* needed: 1 << ATTN__Q ..., tensors that must be there if there is work. */
+static inline attn_status attn__check_tensors(attn_params *p, unsigned needed, attn__text *t)
 {
     attn__view view[ATTN__VIEWS];
     attn_status status = attn__check_sizes(p, t);
     attn__views(p, view);
+    for (int i = 0; i < ATTN__VIEWS; i++)
+        view[i].needed &= (int)(needed >> i & 1u);
     for (int i = 0; i < ATTN__VIEWS && status == ATTN_OK; i++)
         if (i < ATTN__BIAS || view[i].tensor->data)
             status = attn__check_dtype(&view[i], t);
@@ -368,6 +394,12 @@ static inline attn_status attn__check_tensors(attn_params *p, attn__text *t)
                            attn__dtype_of(p->k.dtype).name);
     for (int i = 0; i < ATTN__VIEWS && status == ATTN_OK; i++)
         status = attn__check_view(&view[i], i == ATTN__O, i >= ATTN__BIAS, t);
+    if (status == ATTN_OK)
+        status = attn__check_scale("q_scale", &p->q_scale, &view[ATTN__Q], p->batch, t);
+    if (status == ATTN_OK)
+        status = attn__check_scale("k_scale", &p->k_scale, &view[ATTN__K], p->batch, t);
+    if (status == ATTN_OK)
+        status = attn__check_scale("v_scale", &p->v_scale, &view[ATTN__V], p->batch, t);
     if (status == ATTN_OK && p->lse)
         status = attn__check_lse("lse_stride", p->lse_stride, view[ATTN__O].extent[0], p->heads_q,
                                  view[ATTN__O].extent[1], t);
@@ -375,7 +407,7 @@ static inline attn_status attn__check_tensors(attn_params *p, attn__text *t)
 }
 
 /* From the caller's struct to a block as params.h promises it, but for what depends on an instance. */
-static inline attn_status attn__prepare(attn_params *p, const attn_params *given, attn__text *t)
+static inline attn_status attn__prepare_for(unsigned needed, attn_params *p, const attn_params *given, attn__text *t)
 {
     attn_status status = attn__read(p, (uint32_t)sizeof *p, given, t);
     if (status == ATTN_OK)
@@ -385,7 +417,13 @@ static inline attn_status attn__prepare(attn_params *p, const attn_params *given
     if (status != ATTN_OK)
         return status;
     attn__fill(p);
-    return attn__check_tensors(p, t);
+    return attn__check_tensors(p, needed, t);
+}
+
+/* For attention, which needs them all. */
+static inline attn_status attn__prepare(attn_params *p, const attn_params *given, attn__text *t)
+{
+    return attn__prepare_for(~0u, p, given, t);
 }
 
 #endif /* ATTN_RUN_VALIDATE_H */

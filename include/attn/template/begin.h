@@ -10,9 +10,37 @@
 #error "attn: define ATTN_NAME, the prefix of all that this instance defines"
 #endif
 #ifndef ATTN_KERNEL
-#error "attn: define ATTN_KERNEL (ATTN_KERNEL_FORWARD or ATTN_KERNEL_DECODE)"
-#elif ATTN_KERNEL != ATTN_KERNEL_FORWARD && ATTN_KERNEL != ATTN_KERNEL_DECODE
-#error "attn: ATTN_KERNEL must be ATTN_KERNEL_FORWARD or ATTN_KERNEL_DECODE"
+#error "attn: define ATTN_KERNEL (ATTN_KERNEL_FORWARD, ATTN_KERNEL_DECODE, ATTN_KERNEL_APPEND or ATTN_KERNEL_MERGE)"
+#elif ATTN_KERNEL < ATTN_KERNEL_FORWARD || ATTN_KERNEL > ATTN_KERNEL_MERGE
+#error "attn: ATTN_KERNEL must be ATTN_KERNEL_FORWARD, ATTN_KERNEL_DECODE, ATTN_KERNEL_APPEND or ATTN_KERNEL_MERGE"
+#endif
+/* What serves any types, sizes and layouts with one kernel: 0 = known at run time. */
+#if ATTN_KERNEL == ATTN_KERNEL_APPEND || ATTN_KERNEL == ATTN_KERNEL_MERGE
+#if defined(ATTN_DTYPE) || defined(ATTN_KV_DTYPE) || defined(ATTN_HEAD_DIM) || defined(ATTN_HEAD_DIM_V) || \
+    defined(ATTN_HEAD_DIM_MIN) || defined(ATTN_GQA) || defined(ATTN_TILE_Q) || defined(ATTN_TILE_K) || \
+    defined(ATTN_WARPS) || defined(ATTN_STAGES) || defined(ATTN_BLOCKS) || defined(ATTN_ROWS) || defined(ATTN_SPILL) || \
+    defined(ATTN_DEBUG)
+#error "attn: ATTN_KERNEL_APPEND and ATTN_KERNEL_MERGE take ATTN_NAME and ATTN_ARCH alone; leave types, dims and tiles out"
+#endif
+#if defined(ATTN_ARCH) && ATTN_ARCH != ATTN_ARCH_SIMT
+#error "attn: ATTN_ARCH must be ATTN_ARCH_SIMT for ATTN_KERNEL_APPEND and ATTN_KERNEL_MERGE"
+#endif
+#define ATTN_DTYPE        0
+#define ATTN_KV_DTYPE     0
+#define ATTN_HEAD_DIM     0
+#define ATTN_HEAD_DIM_V   0
+#define ATTN_HEAD_DIM_MIN 0
+#define ATTN_GQA          0
+#define ATTN_TILE_Q       0
+#define ATTN_TILE_K       0
+#define ATTN_WARPS        8
+#define ATTN_STAGES       1
+#define ATTN_BLOCKS       1
+#define ATTN_SPILL        0
+#define ATTN_DEBUG        0
+#define ATTN_ANY          1
+#else
+#define ATTN_ANY          0
 #endif
 #ifndef ATTN_ARCH
 #error "attn: define ATTN_ARCH (ATTN_ARCH_CPU, ATTN_ARCH_AVX2, ATTN_ARCH_AVX512, ATTN_ARCH_AVX512BF16, ATTN_ARCH_NATIVE, ATTN_ARCH_SIMT, ATTN_ARCH_SM75, ATTN_ARCH_SM80 or ATTN_ARCH_SM90)"
@@ -34,7 +62,7 @@
 #endif
 #ifndef ATTN_DTYPE
 #error "attn: define ATTN_DTYPE (ATTN_F32, ATTN_F16 or ATTN_BF16)"
-#elif ATTN_DTYPE != ATTN_F32 && ATTN_DTYPE != ATTN_F16 && ATTN_DTYPE != ATTN_BF16
+#elif !ATTN_ANY && ATTN_DTYPE != ATTN_F32 && ATTN_DTYPE != ATTN_F16 && ATTN_DTYPE != ATTN_BF16
 #error "attn: ATTN_DTYPE must be ATTN_F32, ATTN_F16 or ATTN_BF16"
 #endif
 #ifndef ATTN_HEAD_DIM
@@ -49,8 +77,9 @@
 /* ---- optional: types and shapes --------------------------------------------------------------- */
 #ifndef ATTN_KV_DTYPE
 #define ATTN_KV_DTYPE ATTN_DTYPE
-#elif ATTN_KV_DTYPE != ATTN_F32 && ATTN_KV_DTYPE != ATTN_F16 && ATTN_KV_DTYPE != ATTN_BF16
-#error "attn: ATTN_KV_DTYPE must be ATTN_F32, ATTN_F16 or ATTN_BF16"
+#elif !ATTN_ANY && ATTN_KV_DTYPE != ATTN_F32 && ATTN_KV_DTYPE != ATTN_F16 && ATTN_KV_DTYPE != ATTN_BF16 && \
+    ATTN_KV_DTYPE != ATTN_NARROW
+#error "attn: ATTN_KV_DTYPE must be ATTN_F32, ATTN_F16, ATTN_BF16 or ATTN_NARROW"
 #endif
 #if ATTN_ARCH == ATTN_ARCH_AVX512BF16 && (ATTN_DTYPE != ATTN_BF16 || ATTN_KV_DTYPE != ATTN_BF16)
 #error "attn: ATTN_ARCH_AVX512BF16 serves ATTN_DTYPE ATTN_BF16 alone; use ATTN_ARCH_AVX512"
@@ -69,7 +98,7 @@
 #if ATTN_ARCH >= ATTN_ARCH_SM75 && (ATTN_HEAD_DIM_V < 16 || ATTN_HEAD_DIM_V > 256 || ATTN_HEAD_DIM_V % 8)
 #error "attn: ATTN_HEAD_DIM_V must be a multiple of 8 from 16 to 256 on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90"
 #endif
-#if defined(ATTN_HEAD_DIM_MIN) && ATTN_ARCH < ATTN_ARCH_SM75
+#if !ATTN_ANY && defined(ATTN_HEAD_DIM_MIN) && ATTN_ARCH < ATTN_ARCH_SM75
 #error "attn: ATTN_HEAD_DIM_MIN has a meaning on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90 alone; leave it out"
 #endif
 #ifndef ATTN_HEAD_DIM_MIN
@@ -140,6 +169,22 @@
 #elif ATTN_PAGED != 0 && ATTN_PAGED != 1
 #error "attn: ATTN_PAGED must be 0 or 1"
 #endif
+#ifndef ATTN_SCALED
+#define ATTN_SCALED 0
+#elif ATTN_SCALED != 0 && ATTN_SCALED != 1
+#error "attn: ATTN_SCALED must be 0 or 1"
+#endif
+#ifndef ATTN_ROPE
+#define ATTN_ROPE 0
+#elif ATTN_ROPE != 0 && ATTN_ROPE != 1
+#error "attn: ATTN_ROPE must be 0 or 1"
+#endif
+#if ATTN_SCALED && ATTN_KV_DTYPE != ATTN_NARROW
+#error "attn: ATTN_SCALED needs ATTN_KV_DTYPE ATTN_NARROW: no other type has scales"
+#endif
+#if ATTN_ROPE && ATTN_ARCH >= ATTN_ARCH_SM75
+#error "attn: ATTN_ROPE must be 0 on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90; rotate q by attn_append_kv, or use ATTN_ARCH_SIMT"
+#endif
 #if ATTN_PAGED && ATTN_ARCH == ATTN_ARCH_SM90 && ATTN_KERNEL == ATTN_KERNEL_FORWARD
 #error "attn: ATTN_PAGED must be 0 on ATTN_ARCH_SM90 in ATTN_KERNEL_FORWARD, which copies boxes of a tensor; use ATTN_ARCH_SM80"
 #endif
@@ -148,7 +193,8 @@
 #endif
 
 /* ---- optional: tiles -------------------------------------------------------------------------- */
-#if ATTN_ARCH <= ATTN_ARCH_AVX512BF16
+#if ATTN_ANY
+#elif ATTN_ARCH <= ATTN_ARCH_AVX512BF16
 /* Defaults from docs/performance.md: as many rows as keep Q, O and one K and V tile in a 1 MB L2. */
 #ifndef ATTN_TILE_Q
 #define ATTN_TILE_Q 192

@@ -4,8 +4,9 @@
  * alone, makes the descriptor external; otherwise it is static, so that an instance in a user's file
  * and one of the same name in the archive live in one program.
  *
- * Of a template it wants NAME_workspace and NAME_launch, and the macros ATTN_ROW_ALIGN, ATTN_SHARED_BYTES and
- * ATTN_DEVICE_FN, the last three fields of the descriptor that are no parameters. */
+ * Of a template it wants NAME_workspace and NAME_launch, or of ATTN_KERNEL_APPEND and _MERGE, which have no workspace,
+ * NAME_launch alone; and the macros ATTN_ROW_ALIGN, ATTN_SHARED_BYTES and ATTN_DEVICE_FN, fields of the descriptor that
+ * are no parameters. */
 
 #define ATTN_BIT_IF_(M) ((ATTN_##M) ? ATTN_HAS(M) : 0u)
 
@@ -25,7 +26,8 @@ static const attn_instance ATTN_NAME =
     ATTN_HEAD_DIM, ATTN_HEAD_DIM_V, ATTN_HEAD_DIM_MIN, ATTN_GQA, ATTN_ROWS,
     ATTN_BIT_IF_(CAUSAL) | ATTN_BIT_IF_(WINDOW) | ATTN_BIT_IF_(CHUNK) | ATTN_BIT_IF_(SINK_TOKENS) |
         ATTN_BIT_IF_(SINK_LOGITS) | ATTN_BIT_IF_(SOFTCAP) | ATTN_BIT_IF_(ALIBI) | ATTN_BIT_IF_(BIAS) |
-        ATTN_BIT_IF_(BOOL_MASK) | ATTN_BIT_IF_(VARLEN) | ATTN_BIT_IF_(PAGED),
+        ATTN_BIT_IF_(BOOL_MASK) | ATTN_BIT_IF_(VARLEN) | ATTN_BIT_IF_(PAGED) | ATTN_BIT_IF_(SCALED) |
+        ATTN_BIT_IF_(ROPE),
 #ifdef ATTN_SCORE_MOD
     1u +
 #endif
@@ -33,8 +35,14 @@ static const attn_instance ATTN_NAME =
     2u +
 #endif
     0u,
-    ATTN_TILE_Q, ATTN_TILE_K, ATTN_ROW_ALIGN, ATTN_SHARED_BYTES, ATTN_FN(_workspace), ATTN_FN(_launch),
-    ATTN_DEVICE_FN
+    ATTN_TILE_Q, ATTN_TILE_K, ATTN_ROW_ALIGN, ATTN_SHARED_BYTES,
+#if ATTN_KERNEL == ATTN_KERNEL_APPEND
+    NULL, NULL, ATTN_DEVICE_FN, ATTN_FN(_launch), NULL
+#elif ATTN_KERNEL == ATTN_KERNEL_MERGE
+    NULL, NULL, ATTN_DEVICE_FN, NULL, ATTN_FN(_launch)
+#else
+    ATTN_FN(_workspace), ATTN_FN(_launch), ATTN_DEVICE_FN, NULL, NULL
+#endif
 };
 #if defined(ATTN_EXPORT) && defined(__cplusplus)
 }
@@ -47,6 +55,7 @@ static const attn_instance ATTN_NAME =
 #undef ATTN_EXPORT
 #undef ATTN_KERNEL
 #undef ATTN_ARCH
+#undef ATTN_ANY
 #undef ATTN_DTYPE
 #undef ATTN_KV_DTYPE
 #undef ATTN_HEAD_DIM
@@ -65,6 +74,8 @@ static const attn_instance ATTN_NAME =
 #undef ATTN_BOOL_MASK
 #undef ATTN_VARLEN
 #undef ATTN_PAGED
+#undef ATTN_SCALED
+#undef ATTN_ROPE
 #undef ATTN_TILE_Q
 #undef ATTN_TILE_K
 #undef ATTN_WARPS

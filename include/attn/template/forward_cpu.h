@@ -32,6 +32,7 @@
 #include <omp.h>
 #endif
 #include <attn/device/mask.h>
+#include <attn/device/rope.h>
 #include <attn/template/vocabulary_cpu.h>
 
 /* ---- one call and one unit ---------------------------------------------------------------------- */
@@ -40,6 +41,7 @@
  * order of the offsets; all are multiples of 16 floats, so 64-byte aligned. */
 typedef struct ATTN_FN(_call) {
     const attn_params *p;
+    attn_tensor k, v;     /* how the dims of the rows lie that are computed with */
     int dim, dim_v;       /* compile-time where the instance says so */
     int steps;            /* of Q K: dim, or half of it in pairs */
     int dim_v_pad;        /* dim_v rounded up to NR: columns of O and of the V panels */
@@ -52,7 +54,9 @@ typedef struct ATTN_FN(_call) {
     int64_t part_rows;    /* rows of O in one part = batch * heads_k * group * seq_q */
     float q_scale;        /* what Q is multiplied with while it is gathered */
     float *part_o, *part_m, *part_l; /* [parts][part_rows][dim_v], [parts][part_rows] twice */
-    size_t q_at, o_at, s_at, k_at, v_at, m_at, l_at, a_at, top_at, rows_at, keys_at, seen_at, scratch; /* floats */
+    attn__rope rope;        /* of q; half 0: there is none */
+    size_t q_at, o_at, s_at, k_at, v_at, m_at, l_at, a_at, top_at, rows_at, keys_at, seen_at, wide_at, turn_at,
+        scratch; /* floats */
     int64_t next, next_row; /* counters that the threads share */
     int bad;                /* a length or page out of range was met */
 } ATTN_FN(_call);
@@ -81,6 +85,9 @@ typedef struct ATTN_FN(_unit) {
     int soon, soon_n;                 /* next of those to prefetch, and how many there are */
     attn__keys *keys;                 /* of each row */
     unsigned char *seen;              /* [SUB][TILE_K], only where V is not finite */
+    float *wide;                      /* [2][TILE_K] rows of K and then of V in f32, of ATTN_NARROW alone */
+    int wide_turn;                    /* which of the two is filled next */
+    float *turn;                      /* sines and cosines of a position */
     int full_lo, full_hi;             /* all rows see all of these keys */
 } ATTN_FN(_unit);
 
@@ -261,6 +268,30 @@ ATTN_NOINLINE void ATTN_FN(_tile_direct)(const ATTN_FN(_unit) *u, int k0, int n)
 
 /* ---- rows in and out ---------------------------------------------------------------------------- */
 
+/* Dim d of a row of q, rotated by u->turn and rounded to q's type if there is a RoPE, not scaled. */
+ATTN_INLINE float ATTN_FN(_q_value)(const ATTN_FN(_unit) *u, const ATTN_Q_T *row, int d)
+{
+    const attn_tensor *q = &u->c->p->q;
+    const attn__rope *r = &u->c->rope;
+    const float own = ATTN_Q_SCALAR(row[ATTN_FN(_dim_at)(q, d)]);
+    if (d >= 2 * r->half)
+        return own;
+    const int pair = attn__rope_pair(r, d);
+    const float other = ATTN_Q_SCALAR(row[ATTN_FN(_dim_at)(q, attn__rope_other(r, d))]);
+    return ATTN_Q_ROUND(
+        attn__rope_turn(attn__rope_is_first(r, d), own, other, u->turn[pair], u->turn[r->half + pair]));
+}
+
+/* Sines and cosines of query position i. */
+ATTN_NOINLINE void ATTN_FN(_turn)(const ATTN_FN(_unit) *u, int i)
+{
+    const attn_params *p = u->c->p;
+    const attn__rope *r = &u->c->rope;
+    const int64_t position = i + (p->rope_offset ? p->rope_offset[u->b] : (int64_t)u->len_k - u->len_q);
+    for (int n = 0; n < r->half; ++n)
+        attn__rope_angle(r, n, position, &u->turn[n], &u->turn[r->half + n]);
+}
+
 /* Q of the unit, scaled: packed [micro tile][dim][MR], or rows padded with zeros. */
 ATTN_NOINLINE void ATTN_FN(_gather_q)(const ATTN_FN(_unit) *u, int packed)
 {
@@ -275,6 +306,22 @@ ATTN_NOINLINE void ATTN_FN(_gather_q)(const ATTN_FN(_unit) *u, int packed)
             ++t, start = r;
         float *out = packed ? u->q + (size_t)t * ATTN_MR * u->c->steps + (r - start) : u->q + (size_t)r * dim_pad;
         const int step = packed ? ATTN_MR : 1;
+        if (ATTN_ROPE && u->c->rope.half) {
+            if (!r || !((u->row0 + r) % group)) /* the heads of a position are neighbours */
+                ATTN_FN(_turn)(u, i);
+            for (int d = 0; ATTN_PAIRS == 1 && d < dim; ++d)
+                out[(size_t)d * step] = ATTN_FN(_q_value)(u, row, d) * scale;
+            for (int d = 0; ATTN_PAIRS == 2 && !packed && d < dim; ++d)
+                out[d] = ATTN_FN(_q_value)(u, row, d) * scale;
+            for (int d = 0; ATTN_PAIRS == 2 && packed && d < u->c->steps; ++d) {
+                const uint32_t low = attn__f32_to_bf16(ATTN_FN(_q_value)(u, row, 2 * d));
+                const uint32_t high = 2 * d + 1 < dim ? attn__f32_to_bf16(ATTN_FN(_q_value)(u, row, 2 * d + 1)) : 0u;
+                out[(size_t)d * ATTN_MR] = attn__f32_from_bits(low | high << 16);
+            }
+            for (int d = dim; !packed && d < dim_pad; ++d)
+                out[d] = 0.0f;
+            continue;
+        }
         if (ATTN_PAIRS == 2 && packed) {
             const ATTN_KV_T *bits = (const ATTN_KV_T *)(const void *)row;
             for (int d = 0; d < u->c->steps; ++d)
@@ -292,6 +339,34 @@ ATTN_NOINLINE void ATTN_FN(_gather_q)(const ATTN_FN(_unit) *u, int packed)
     }
 }
 
+#if ATTN_KV_DTYPE == ATTN_NARROW
+/* The K and V rows of keys k0 .. k0 + n, made f32, and pointers to them.  0 if a page number is out of range. */
+ATTN_NOINLINE int ATTN_FN(_rows_of)(ATTN_FN(_unit) *u, int k0, int n, const ATTN_KV_T **k_row, const ATTN_KV_T **v_row)
+{
+    const attn_params *p = u->c->p;
+    const int dim = u->c->dim, dim_v = u->c->dim_v;
+    const int32_t *pages = !(ATTN_PAGED && p->page_size) ? NULL
+                           : p->block_table              ? p->block_table + u->b * p->block_table_stride
+                                                         : p->page_indices + p->page_indptr[u->b];
+    float *k = u->wide + (size_t)u->wide_turn * ATTN_TILE_K * (size_t)(dim + dim_v);
+    float *v = k + (size_t)ATTN_TILE_K * (size_t)dim;
+    u->wide_turn ^= 1;
+    for (int j = 0; j < n; ++j) {
+        int64_t first = p->cu_seqlens_k ? 0 : u->b, token = u->base_k + k0 + j;
+        if (pages) {
+            first = pages[(k0 + j) / p->page_size];
+            token = (k0 + j) % p->page_size;
+            if (first < 0 || (p->num_pages && first >= p->num_pages))
+                return 0;
+        }
+        ATTN_FN(_widen_row)(&p->k, &p->k_scale, u->b, first, token, u->g, dim, k + (size_t)j * (size_t)dim);
+        ATTN_FN(_widen_row)(&p->v, &p->v_scale, u->b, first, token, u->g, dim_v, v + (size_t)j * (size_t)dim_v);
+        k_row[j] = k + (size_t)j * (size_t)dim;
+        v_row[j] = v + (size_t)j * (size_t)dim_v;
+    }
+    return 1;
+}
+#else
 /* Pointers to the K and V rows of keys k0 .. k0 + n.  0 if a page number is out of range. */
 ATTN_NOINLINE int ATTN_FN(_rows_of)(const ATTN_FN(_unit) *u, int k0, int n, const ATTN_KV_T **k_row,
                                     const ATTN_KV_T **v_row)
@@ -323,6 +398,7 @@ ATTN_NOINLINE int ATTN_FN(_rows_of)(const ATTN_FN(_unit) *u, int k0, int n, cons
     }
     return 1;
 }
+#endif
 
 /* One finished row: divide by the sum, add the sink logit, store o and lse.  m in units of log2. */
 ATTN_NOINLINE void ATTN_FN(_finish_row)(const ATTN_FN(_unit) *u, int row, const float *o, float m, float l)
@@ -468,9 +544,12 @@ ATTN_NOINLINE void ATTN_FN(_do_unit)(ATTN_FN(_call) *c, float *scratch, int64_t 
     u.v_row = u.k_row + 2 * ATTN_TILE_K;
     u.keys = (attn__keys *)(void *)(scratch + c->keys_at);
     u.seen = (unsigned char *)(void *)(scratch + c->seen_at);
+    u.wide = scratch + c->wide_at;
+    u.wide_turn = 0;
+    u.turn = scratch + c->turn_at;
 
     u.micro = (u.rows + ATTN_MR - 1) / ATTN_MR;
-    const int packed = u.rows > ATTN_FEW || !ATTN_FN(_dims_adjoin)(&p->k) || !ATTN_FN(_dims_adjoin)(&p->v);
+    const int packed = u.rows > ATTN_FEW || !ATTN_FN(_dims_adjoin)(&c->k) || !ATTN_FN(_dims_adjoin)(&c->v);
     ATTN_FN(_gather_q)(&u, packed);
     for (int r = 0; r < u.rows; ++r) {
         u.m[r] = -INFINITY;
@@ -589,6 +668,14 @@ ATTN_NOINLINE void ATTN_FN(_plan)(const attn_params *p, ATTN_FN(_call) *c)
     c->stream = ATTN_STREAM && (rows == 3 || rows == 4) && !(p->flags & ATTN_BATCH_INVARIANT) &&
                 (int64_t)p->batch * p->heads_k * p->seq_k * (c->dim + c->dim_v) * (int64_t)sizeof(ATTN_KV_T) >=
                     ATTN_STREAM_BYTES;
+    if (ATTN_ROPE && p->rope_style)
+        c->rope = attn__rope_make(p->rope_style, p->rope_dim, p->rope_base, p->rope_cos, p->rope_sin);
+    c->k = p->k;
+    c->v = p->v;
+    if (ATTN_KV_DTYPE == ATTN_NARROW) { /* a row is made f32 first */
+        c->k.stride[3] = c->v.stride[3] = 1;
+        c->k.dim_block = c->v.dim_block = 0;
+    }
     c->q_scale = ATTN_FN(_natural)(p) ? p->scale : p->scale * ATTN_LOG2E;
 
     const int64_t tiles = ((int64_t)p->seq_k + ATTN_TILE_K - 1) / ATTN_TILE_K;
@@ -629,6 +716,8 @@ ATTN_NOINLINE void ATTN_FN(_plan)(const attn_params *p, ATTN_FN(_call) *c)
     c->rows_at = ATTN_FN(_take)(&at, 4 * ATTN_TILE_K * sizeof(void *) / sizeof(float));
     c->keys_at = ATTN_FN(_take)(&at, block * sizeof(attn__keys) / sizeof(float));
     c->seen_at = ATTN_FN(_take)(&at, sub * ATTN_TILE_K / sizeof(float));
+    c->wide_at = ATTN_FN(_take)(&at, ATTN_KV_DTYPE == ATTN_NARROW ? 2 * ATTN_TILE_K * (size_t)(c->dim + c->dim_v) : 0);
+    c->turn_at = ATTN_FN(_take)(&at, 2 * (size_t)c->rope.half);
     c->scratch = at;
 }
 

@@ -26,6 +26,9 @@
  * S and O fill the registers.  So m, l and the unit are in shared memory, and what follows from the thread's number
  * is found again where it is needed (attn__anew).
  *
+ * ATTN_NARROW, K and V in 8 or 4 bits: a piece is 8 elements with their scale and zero point, and becomes f32 where any
+ * other does, on the way to shared memory.
+ *
  * ATTN_HEAD_DIM 0 (any) and above 256: Q is not kept but comes in slices, as K does; V's columns are cut into chunks
  * of ATTN_CHUNK_V, units of their own that compute their scores again.
  *
@@ -71,14 +74,17 @@
 #define ATTN_ROWS_AT (ATTN_Q_ROWS_AT + 2 * ATTN_TILE_Q)
 #define ATTN_M_AT (ATTN_ROWS_AT + 6 * ATTN_TILE_Q)
 #define ATTN_SPANS_AT (ATTN_M_AT + ATTN_TILE_Q)
-#define ATTN_UNIT_AT (ATTN_SPANS_AT + (6 * ATTN_WARPS + 3) / 4 * 4)
+#define ATTN_SCALES_AT (ATTN_SPANS_AT + (6 * ATTN_WARPS + 3) / 4 * 4) /* as the keys, of ATTN_SCALED alone */
+#define ATTN_UNIT_AT (ATTN_SCALES_AT + ATTN_SCALED * 2 * 2 * 2 * ATTN_TILE_K)
 enum { ATTN_FN(_shared_bytes) = 4 * ATTN_UNIT_AT + (int)sizeof(ATTN_FN(_unit)) };
 #define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
 #define ATTN_ROW_ALIGN 0
 #define ATTN_DEVICE_FN ATTN_FN(_device)
+/* Of k and v: a constant but for narrow types. */
+#define ATTN_KV_TYPE(a) (ATTN_KV_DTYPE == ATTN_NARROW ? (a)->p.k.dtype : ATTN_KV_DTYPE)
 /* Elements in a piece of 16 bytes, and how many pieces of a slice a thread moves, at most. */
 #define ATTN_VEC_Q (16 / (int)sizeof(ATTN_Q_T))
-#define ATTN_VEC_KV (16 / (int)sizeof(ATTN_KV_T))
+#define ATTN_VEC_KV (ATTN_KV_DTYPE == ATTN_NARROW ? 8 : 16 / (int)sizeof(ATTN_KV_T))
 #define ATTN_PIECES(elements, vec) (((elements) / (vec) + ATTN_THREADS - 1) / ATTN_THREADS)
 #define ATTN_PIECES_K ATTN_PIECES(ATTN_TILE_K * ATTN_SLICE, ATTN_VEC_KV)
 #define ATTN_PIECES_Q (ATTN_STREAM_Q ? ATTN_PIECES(ATTN_TILE_Q * ATTN_SLICE, ATTN_VEC_Q) : 0)
@@ -104,6 +110,8 @@ typedef const unsigned char *ATTN_FN(_at);
 #define ATTN_ROW(smem, n) ((ATTN_FN(_row) *)(void *)((smem) + ATTN_ROWS_AT) + (n))
 #define ATTN_Q_ROWS(smem) ((ATTN_FN(_at) *)(void *)((smem) + ATTN_Q_ROWS_AT))
 #define ATTN_KEYS(smem, turn) ((ATTN_FN(_at) *)(void *)((smem) + ATTN_KEYS_AT) + (turn) * (2 * ATTN_TILE_K))
+/* Where the scales of the same keys begin, in floats of k_scale and v_scale. */
+#define ATTN_SCALES(smem, turn) ((int64_t *)(void *)((smem) + ATTN_SCALES_AT) + (turn) * (2 * ATTN_TILE_K))
 
 /* The thread's first row of the unit; 0..7: its place along keys and columns. */
 ATTN_DEVICE int ATTN_FN(_first)(void)
@@ -141,10 +149,58 @@ ATTN_DEVICE uint4 ATTN_FN(_fetch)(ATTN_FN(_at) at, int d, int dim, int size)
     return at && d < dim ? __ldg((const uint4 *)(const void *)(at + d * size)) : make_uint4(0, 0, 0, 0);
 }
 
+/* A piece of k or v: 8 elements of a narrow type in two words, their scale and zero point in the others. */
+ATTN_DEVICE uint4 ATTN_FN(_fetch_kv)(const attn_tensor *t, const attn_scale *s, ATTN_FN(_at) at, int64_t scale_at,
+                                     int d, int dim)
+{
+    uint4 x = make_uint4(0, 0, 0x3f800000u, 0);
+    if (ATTN_KV_DTYPE != ATTN_NARROW)
+        return ATTN_FN(_fetch)(at, d, dim, (int)sizeof(ATTN_KV_T));
+    if (!at || d >= dim)
+        return x;
+    if (t->dtype == ATTN_INT4) {
+        x.x = __ldg((const uint32_t *)(const void *)(at + d / 2));
+    } else {
+        const uint2 y = __ldg((const uint2 *)(const void *)(at + d));
+        x.x = y.x;
+        x.y = y.y;
+    }
+    if (ATTN_SCALED && s->scale) {
+        const int64_t n = scale_at + (s->group ? d / s->group * s->stride[3] : 0);
+        x.z = attn__f32_bits(s->scale[n]);
+        x.w = s->zero ? attn__f32_bits(s->zero[n]) : 0u;
+    }
+    return x;
+}
+
+/* Number n of the elements in two words, as it is stored. */
+ATTN_DEVICE float ATTN_FN(_stored)(int dtype, uint32_t low, uint32_t high, int n)
+{
+    const uint8_t byte = (uint8_t)((n < 4 ? low : high) >> 8 * (n % 4));
+    return dtype == ATTN_E4M3   ? attn__e4m3_to_f32(byte)
+           : dtype == ATTN_E5M2 ? attn__e5m2_to_f32(byte)
+           : dtype == ATTN_INT8 ? (float)(int8_t)byte
+                                : (float)((int)(low << (28 - 4 * n)) >> 28);
+}
+
+/* Such a piece as 8 floats. */
+ATTN_DEVICE void ATTN_FN(_stash_narrow)(float *to, uint4 x, int dtype)
+{
+    const float scale = attn__f32_from_bits(x.z), zero = attn__f32_from_bits(x.w);
+    float y[8];
+    ATTN_UNROLL
+    for (int n = 0; n < 8; ++n)
+        y[n] = (ATTN_FN(_stored)(dtype, x.x, x.y, n) - zero) * scale;
+    *(float4 *)to = make_float4(y[0], y[1], y[2], y[3]);
+    *(float4 *)(to + 4) = make_float4(y[4], y[5], y[6], y[7]);
+}
+
 /* A piece as 4 or 8 floats. */
 ATTN_DEVICE void ATTN_FN(_stash)(float *to, uint4 x, int dtype)
 {
-    if (dtype == ATTN_F32) {
+    if (dtype > ATTN_BF16) {
+        ATTN_FN(_stash_narrow)(to, x, dtype);
+    } else if (dtype == ATTN_F32) {
         *(float4 *)to = make_float4(__uint_as_float(x.x), __uint_as_float(x.y), __uint_as_float(x.z),
                                     __uint_as_float(x.w));
     } else if (dtype == ATTN_F16) {
@@ -159,9 +215,24 @@ ATTN_DEVICE void ATTN_FN(_stash)(float *to, uint4 x, int dtype)
     }
 }
 
-/* Where rows are not wide: elements d0 .. d0 + width of `rows` rows, one by one, straight to shared memory. */
-ATTN_DEVICE void ATTN_FN(_gather)(const attn_tensor *t, const ATTN_FN(_at) *at, int rows, int d0, int width, int dim,
-                                  int dtype, float *to, int pitch)
+/* One element of a row of a narrow type. */
+ATTN_DEVICE float ATTN_FN(_narrow)(const attn_tensor *t, const attn_scale *s, ATTN_FN(_at) at, int64_t scale_at, int d)
+{
+    const int64_t n = ATTN_FN(_dim_at)(t, d);
+    const int is_int4 = t->dtype == ATTN_INT4;
+    const uint8_t byte = at[is_int4 ? n / 2 : n];
+    const float x = ATTN_FN(_stored)(t->dtype, is_int4 && n % 2 ? (uint32_t)byte >> 4 : byte, 0, 0);
+    if (!(ATTN_SCALED && s->scale))
+        return x;
+    scale_at += s->group ? d / s->group * s->stride[3] : 0;
+    return (x - (s->zero ? s->zero[scale_at] : 0.0f)) * s->scale[scale_at];
+}
+
+/* Where rows are not wide: elements d0 .. d0 + width of `rows` rows, one by one, straight to shared memory.  s and
+ * scales: of narrow types. */
+ATTN_DEVICE void ATTN_FN(_gather)(const attn_tensor *t, const attn_scale *s, const ATTN_FN(_at) *at,
+                                  const int64_t *scales, int rows, int d0, int width, int dim, int dtype, float *to,
+                                  int pitch)
 {
     const int down = t->stride[3] != 1 && !t->dim_block; /* then neighbouring keys adjoin rather than dims */
     ATTN_NO_UNROLL
@@ -175,7 +246,9 @@ ATTN_DEVICE void ATTN_FN(_gather)(const attn_tensor *t, const ATTN_FN(_at) *at, 
             x[e] = 0.0f;
             if (n < rows * width && at[row] && d0 + d < dim) {
                 const int64_t from = ATTN_FN(_dim_at)(t, d0 + d);
-                if (dtype == ATTN_F32)
+                if (dtype > ATTN_BF16)
+                    x[e] = ATTN_FN(_narrow)(t, s, at[row], ATTN_SCALED ? scales[row] : 0, d0 + d);
+                else if (dtype == ATTN_F32)
                     x[e] = ((const float *)(const void *)at[row])[from];
                 else if (dtype == ATTN_F16)
                     x[e] = attn__low_f16(((const uint16_t *)(const void *)at[row])[from]);
@@ -197,9 +270,16 @@ ATTN_DEVICE void ATTN_FN(_find_keys)(const ATTN_FN(_args) *a, const ATTN_FN(_uni
         const attn_tensor *t = n < ATTN_TILE_K ? &a->p.k : &a->p.v;
         const int j = k0 + n % ATTN_TILE_K;
         ATTN_FN(_at) at = NULL;
-        if (j < u->to)
-            at = (ATTN_FN(_at))t->data + ATTN_FN(_kv_at)(a, u, t, j) * (int)sizeof(ATTN_KV_T);
+        if (j < u->to) {
+            const int64_t from = ATTN_FN(_kv_at)(a, u, t, j);
+            at = (ATTN_FN(_at))t->data + (ATTN_KV_DTYPE == ATTN_NARROW && t->dtype == ATTN_INT4
+                                              ? from / 2
+                                              : from * (int)sizeof(ATTN_KV_T));
+        }
         ATTN_KEYS(smem, turn)[n] = at;
+        if (ATTN_SCALED)
+            ATTN_SCALES(smem, turn)[n] =
+                at ? ATTN_FN(_scale_at)(a, u, n < ATTN_TILE_K ? &a->p.k_scale : &a->p.v_scale, j) : 0;
     }
 }
 
@@ -211,9 +291,10 @@ ATTN_DEVICE void ATTN_FN(_fetch_k)(const ATTN_FN(_args) *a, float *smem, int tur
     ATTN_UNROLL
     for (int i = 0; i < ATTN_PIECES_K; ++i)
         if (a->wide_k && ATTN_FN(_is_piece)(tid, i, ATTN_TILE_K * ATTN_SLICE, ATTN_VEC_KV))
-            x[i] = ATTN_FN(_fetch)(ATTN_KEYS(smem, turn)[ATTN_FN(_piece_row)(tid, i, ATTN_SLICE, ATTN_VEC_KV)],
-                                   s * ATTN_SLICE + ATTN_FN(_piece_dim)(tid, i, ATTN_SLICE, ATTN_VEC_KV), dim,
-                                   (int)sizeof(ATTN_KV_T));
+            x[i] = ATTN_FN(_fetch_kv)(
+                &a->p.k, &a->p.k_scale, ATTN_KEYS(smem, turn)[ATTN_FN(_piece_row)(tid, i, ATTN_SLICE, ATTN_VEC_KV)],
+                ATTN_SCALED ? ATTN_SCALES(smem, turn)[ATTN_FN(_piece_row)(tid, i, ATTN_SLICE, ATTN_VEC_KV)] : 0,
+                s * ATTN_SLICE + ATTN_FN(_piece_dim)(tid, i, ATTN_SLICE, ATTN_VEC_KV), dim);
     ATTN_UNROLL
     for (int i = 0; i < ATTN_PIECES_Q; ++i)
         if (a->wide_q && ATTN_FN(_is_piece)(tid, i, ATTN_TILE_Q * ATTN_SLICE, ATTN_VEC_Q))
@@ -227,18 +308,18 @@ ATTN_DEVICE void ATTN_FN(_stash_k)(const ATTN_FN(_args) *a, float *smem, int tur
     const unsigned tid = (unsigned)attn__anew((int)threadIdx.x);
     float *to_q = to + ATTN_TILE_K * ATTN_PITCH;
     if (!a->wide_k)
-        ATTN_FN(_gather)(&a->p.k, ATTN_KEYS(smem, turn), ATTN_TILE_K, s * ATTN_SLICE, ATTN_SLICE, ATTN_FN(_dim)(a),
-                         ATTN_KV_DTYPE, to, ATTN_PITCH);
+        ATTN_FN(_gather)(&a->p.k, &a->p.k_scale, ATTN_KEYS(smem, turn), ATTN_SCALES(smem, turn), ATTN_TILE_K,
+                         s * ATTN_SLICE, ATTN_SLICE, ATTN_FN(_dim)(a), ATTN_KV_TYPE(a), to, ATTN_PITCH);
     else
         ATTN_UNROLL
         for (int i = 0; i < ATTN_PIECES_K; ++i)
             if (ATTN_FN(_is_piece)(tid, i, ATTN_TILE_K * ATTN_SLICE, ATTN_VEC_KV))
                 ATTN_FN(_stash)(to + ATTN_FN(_piece_row)(tid, i, ATTN_SLICE, ATTN_VEC_KV) * ATTN_PITCH +
                                     ATTN_FN(_piece_dim)(tid, i, ATTN_SLICE, ATTN_VEC_KV),
-                                x[i], ATTN_KV_DTYPE);
+                                x[i], ATTN_KV_TYPE(a));
     if (ATTN_STREAM_Q && !a->wide_q)
-        ATTN_FN(_gather)(&a->p.q, ATTN_Q_ROWS(smem), ATTN_TILE_Q, s * ATTN_SLICE, ATTN_SLICE, ATTN_FN(_dim)(a),
-                         ATTN_DTYPE, to_q, ATTN_PITCH);
+        ATTN_FN(_gather)(&a->p.q, NULL, ATTN_Q_ROWS(smem), NULL, ATTN_TILE_Q, s * ATTN_SLICE, ATTN_SLICE,
+                         ATTN_FN(_dim)(a), ATTN_DTYPE, to_q, ATTN_PITCH);
     else
         ATTN_UNROLL
         for (int i = 0; i < ATTN_PIECES_Q; ++i)
@@ -254,25 +335,31 @@ ATTN_DEVICE void ATTN_FN(_fetch_v)(const ATTN_FN(_args) *a, const ATTN_FN(_unit)
 {
     const unsigned tid = (unsigned)attn__anew((int)threadIdx.x);
     const ATTN_FN(_at) *key = ATTN_KEYS(smem, turn) + ATTN_TILE_K + s * ATTN_SLICE_V;
+    const int64_t *scales = ATTN_SCALES(smem, turn) + ATTN_TILE_K + s * ATTN_SLICE_V;
+    (void)scales;
     ATTN_UNROLL
     for (int i = 0; i < ATTN_PIECES_V; ++i)
         if (a->wide_v && ATTN_FN(_is_piece)(tid, i, ATTN_SLICE_V * ATTN_COLUMNS, ATTN_VEC_KV))
-            x[i] = ATTN_FN(_fetch)(key[ATTN_FN(_piece_row)(tid, i, ATTN_COLUMNS, ATTN_VEC_KV)],
-                                   u->chunk * ATTN_CHUNK_V + ATTN_FN(_piece_dim)(tid, i, ATTN_COLUMNS, ATTN_VEC_KV),
-                                   ATTN_FN(_dim_v)(a), (int)sizeof(ATTN_KV_T));
+            x[i] = ATTN_FN(_fetch_kv)(
+                &a->p.v, &a->p.v_scale, key[ATTN_FN(_piece_row)(tid, i, ATTN_COLUMNS, ATTN_VEC_KV)],
+                ATTN_SCALED ? scales[ATTN_FN(_piece_row)(tid, i, ATTN_COLUMNS, ATTN_VEC_KV)] : 0,
+                u->chunk * ATTN_CHUNK_V + ATTN_FN(_piece_dim)(tid, i, ATTN_COLUMNS, ATTN_VEC_KV),
+                ATTN_FN(_dim_v)(a));
 }
 ATTN_DEVICE void ATTN_FN(_stash_v)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, float *smem, int turn, int s,
                                    float *to, const uint4 *x)
 {
     const unsigned tid = (unsigned)attn__anew((int)threadIdx.x);
     if (!a->wide_v)
-        ATTN_FN(_gather)(&a->p.v, ATTN_KEYS(smem, turn) + ATTN_TILE_K + s * ATTN_SLICE_V, ATTN_SLICE_V,
-                         u->chunk * ATTN_CHUNK_V, ATTN_COLUMNS, ATTN_FN(_dim_v)(a), ATTN_KV_DTYPE, to, ATTN_COLUMNS);
+        ATTN_FN(_gather)(&a->p.v, &a->p.v_scale, ATTN_KEYS(smem, turn) + ATTN_TILE_K + s * ATTN_SLICE_V,
+                         ATTN_SCALES(smem, turn) + ATTN_TILE_K + s * ATTN_SLICE_V, ATTN_SLICE_V,
+                         u->chunk * ATTN_CHUNK_V, ATTN_COLUMNS, ATTN_FN(_dim_v)(a), ATTN_KV_TYPE(a), to,
+                         ATTN_COLUMNS);
     else
         ATTN_UNROLL
         for (int i = 0; i < ATTN_PIECES_V; ++i)
             if (ATTN_FN(_is_piece)(tid, i, ATTN_SLICE_V * ATTN_COLUMNS, ATTN_VEC_KV))
-                ATTN_FN(_stash)(to + (tid + i * ATTN_THREADS) * ATTN_VEC_KV, x[i], ATTN_KV_DTYPE);
+                ATTN_FN(_stash)(to + (tid + i * ATTN_THREADS) * ATTN_VEC_KV, x[i], ATTN_KV_TYPE(a));
 }
 
 /* All of Q, once a unit. */
@@ -280,8 +367,8 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, float *smem)
 {
     const int width = ATTN_PITCH_Q - 4;
     if (!a->wide_q) {
-        ATTN_FN(_gather)(&a->p.q, ATTN_Q_ROWS(smem), ATTN_TILE_Q, 0, width, ATTN_FN(_dim)(a), ATTN_DTYPE, smem,
-                         ATTN_PITCH_Q);
+        ATTN_FN(_gather)(&a->p.q, NULL, ATTN_Q_ROWS(smem), NULL, ATTN_TILE_Q, 0, width, ATTN_FN(_dim)(a), ATTN_DTYPE,
+                         smem, ATTN_PITCH_Q);
         return;
     }
     for (int n = (int)threadIdx.x; n < ATTN_TILE_Q * (width / ATTN_VEC_Q); n += ATTN_THREADS) {
@@ -677,6 +764,9 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 #undef ATTN_M_AT
 #undef ATTN_SPANS_AT
 #undef ATTN_UNIT_AT
+#undef ATTN_SCALES_AT
+#undef ATTN_SCALES
+#undef ATTN_KV_TYPE
 #undef ATTN_VEC_Q
 #undef ATTN_VEC_KV
 #undef ATTN_PIECES

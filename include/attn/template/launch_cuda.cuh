@@ -68,6 +68,10 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
 #endif
 }
 
+#if ATTN_ROPE
+#include <attn/template/rope_cuda.cuh>
+#endif
+
 /* Relies on what run.h promises of p.  A workspace of less than was asked for means fewer parts. */
 static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_t workspace_bytes, void *stream)
 {
@@ -84,6 +88,17 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
     unsigned long long *const tickets = (unsigned long long *)workspace;
     workspace = (char *)workspace + ATTN_TICKET_BYTES;
     workspace_bytes -= ATTN_TICKET_BYTES;
+#endif
+#if ATTN_ROPE
+    attn_params rotated = *p;
+    if (p->rope_style) {
+        const cudaError_t r = ATTN_FN(_rotate)(&rotated, workspace, stream);
+        if (r != cudaSuccess)
+            return ATTN_ERR_CUDA;
+        workspace_bytes -= ATTN_FN(_rope_bytes)(p);
+        workspace = (char *)workspace + ATTN_FN(_rope_bytes)(p);
+        p = &rotated;
+    }
 #endif
     ATTN_FN(_plan)(p, 0, &a);
     if (ATTN_FN(_part_floats)(&a, &m_at, &l_at) * sizeof(float) > workspace_bytes) {

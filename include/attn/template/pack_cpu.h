@@ -1,6 +1,59 @@
 /* pack_cpu.h - K and V of a tile, of any type and strides, into the panels that the register kernel of product_cpu.h
  * reads; and what is done where V is not finite.  Included by forward_cpu.h alone. */
 
+#if ATTN_KV_DTYPE == ATTN_NARROW
+/* ---- 8 and 4 bits to f32 ------------------------------------------------------------------------ */
+
+/* Dim d of a row that begins at element `at`, as it is stored. */
+ATTN_INLINE float ATTN_FN(_stored)(const attn_tensor *t, int64_t at, int d)
+{
+    const uint8_t *const data = (const uint8_t *)t->data;
+    const int64_t i = at + ATTN_FN(_dim_at)(t, d);
+    return t->dtype == ATTN_E4M3   ? attn__e4m3_to_f32(data[i])
+           : t->dtype == ATTN_E5M2 ? attn__e5m2_to_f32(data[i])
+           : t->dtype == ATTN_INT8 ? (float)(int8_t)data[i]
+                                   : attn__int4_to_f32(data[(i - (i & 1)) / 2], (int)(i & 1));
+}
+
+/* A vector of elements from number i on, as they are stored; of int4 from an even one. */
+ATTN_INLINE ATTN_VEC_T ATTN_FN(_stored_vec)(int32_t dtype, const uint8_t *data, int64_t i)
+{
+    return dtype == ATTN_E4M3   ? ATTN_V(load_e4m3)(data + i)
+           : dtype == ATTN_E5M2 ? ATTN_V(load_e5m2)(data + i)
+           : dtype == ATTN_INT8 ? ATTN_V(load_int8)(data + i)
+                                : ATTN_V(load_int4)(data + i / 2);
+}
+
+/* Dims d .. end of a row, which share a scale. */
+ATTN_INLINE void ATTN_FN(_widen_group)(const attn_tensor *t, int64_t at, int d, int end, float scale, float zero,
+                                       float *out)
+{
+    const uint8_t *const data = (const uint8_t *)t->data;
+    for (; ATTN_FN(_dims_adjoin)(t) && d + ATTN_W <= end; d += ATTN_W)
+        ATTN_V(store_f32)(out + d, (ATTN_FN(_stored_vec)(t->dtype, data, at + d) - ATTN_V(set1)(zero)) *
+                                       ATTN_V(set1)(scale));
+    for (; d < end; ++d)
+        out[d] = (ATTN_FN(_stored)(t, at, d) - zero) * scale;
+}
+
+/* The row of one token and head: [first] sequence or page, [token] in it. */
+ATTN_NOINLINE void ATTN_FN(_widen_row)(const attn_tensor *t, const attn_scale *s, int b, int64_t first, int64_t token,
+                                       int g, int dim, float *out)
+{
+    const int64_t at = first * t->stride[0] + token * t->stride[1] + g * t->stride[2];
+    if (!(ATTN_SCALED && s->scale)) {
+        ATTN_FN(_widen_group)(t, at, 0, dim, 1.0f, 0.0f, out);
+        return;
+    }
+    /* Scales of whole sequences are by sequence also where tokens are in pages. */
+    int64_t place = (s->stride[1] ? first : b) * s->stride[0] + token * s->stride[1] + g * s->stride[2];
+    const int group = s->group && s->group < dim ? s->group : dim;
+    for (int d = 0; d < dim; d += group, place += s->stride[3])
+        ATTN_FN(_widen_group)(t, at, d, d + group < dim ? d + group : dim, s->scale[place],
+                              s->zero ? s->zero[place] : 0.0f, out);
+}
+#endif
+
 /* ---- packing ------------------------------------------------------------------------------------ */
 
 /* Two 16-bit elements as one 32-bit pair, the first in the lower half; 0 for a missing row and beyond dim. */
@@ -18,7 +71,7 @@ ATTN_INLINE float ATTN_FN(_pair)(const attn_tensor *t, const ATTN_KV_T *row, int
 /* As _pack_k, with pairs of dims as the elements: a bf16 row read as 32-bit words holds just those. */
 ATTN_NOINLINE void ATTN_FN(_pack_k_pairs)(const ATTN_FN(_unit) *u, int first, int end, int n)
 {
-    const attn_tensor *t = &u->c->p->k;
+    const attn_tensor *t = &u->c->k;
     const int dim = u->c->dim, steps = u->c->steps;
     for (int j0 = first / ATTN_NR * ATTN_NR; j0 < end; j0 += ATTN_NR) {
         float *panel = u->k + (size_t)j0 * steps;
@@ -49,7 +102,7 @@ ATTN_NOINLINE void ATTN_FN(_pack_k_pairs)(const ATTN_FN(_unit) *u, int first, in
 /* Panels of K that hold keys first .. end of the tile; keys of a panel beyond n are zero. */
 ATTN_NOINLINE void ATTN_FN(_pack_k)(const ATTN_FN(_unit) *u, int first, int end, int n)
 {
-    const attn_tensor *t = &u->c->p->k;
+    const attn_tensor *t = &u->c->k;
     const int dim = u->c->dim;
     if (ATTN_PAIRS == 2) {
         ATTN_FN(_pack_k_pairs)(u, first, end, n);
@@ -97,7 +150,7 @@ ATTN_NOINLINE void ATTN_FN(_pack_k)(const ATTN_FN(_unit) *u, int first, int end,
 /* As _pack_v, with pairs of keys as the elements. */
 ATTN_NOINLINE void ATTN_FN(_pack_v_pairs)(const ATTN_FN(_unit) *u, int first, int end)
 {
-    const attn_tensor *t = &u->c->p->v;
+    const attn_tensor *t = &u->c->v;
     const int dim = u->c->dim_v;
     for (int d0 = 0; d0 < dim; d0 += ATTN_NR)
         for (int j = first / 2 * 2; j < end; j += 2) {
@@ -120,7 +173,7 @@ ATTN_NOINLINE void ATTN_FN(_pack_v_pairs)(const ATTN_FN(_unit) *u, int first, in
  * panels of one key after the other would hit lines TILE_K * NR floats apart, which share one set of L1. */
 ATTN_NOINLINE void ATTN_FN(_pack_v)(const ATTN_FN(_unit) *u, int first, int end)
 {
-    const attn_tensor *t = &u->c->p->v;
+    const attn_tensor *t = &u->c->v;
     const int dim = u->c->dim_v;
     if (ATTN_PAIRS == 2) {
         ATTN_FN(_pack_v_pairs)(u, first, end);
@@ -153,7 +206,7 @@ ATTN_NOINLINE void ATTN_FN(_pack_v)(const ATTN_FN(_unit) *u, int first, int end)
 /* Whether all of V is finite for keys first .. end of the tile. */
 ATTN_NOINLINE int ATTN_FN(_v_finite)(const ATTN_FN(_unit) *u, int first, int end)
 {
-    const attn_tensor *t = &u->c->p->v;
+    const attn_tensor *t = &u->c->v;
     const int dim = u->c->dim_v;
     float sum = 0.0f; /* 0 * x is 0 unless x is not finite */
     for (int j = first; j < end; ++j) {
@@ -175,7 +228,7 @@ ATTN_NOINLINE int ATTN_FN(_v_finite)(const ATTN_FN(_unit) *u, int first, int end
 ATTN_NOINLINE void ATTN_FN(_careful_row)(const ATTN_FN(_unit) *u, const float *s, const unsigned char *seen, int first,
                                          int end, float alpha, float *o, int narrow)
 {
-    const attn_tensor *t = &u->c->p->v;
+    const attn_tensor *t = &u->c->v;
     const uint16_t *pairs = (const uint16_t *)(const void *)s;
     for (int d = 0; d < u->c->dim_v; ++d)
         o[d] *= alpha;

@@ -47,6 +47,9 @@
 #if ATTN_KV_DTYPE == ATTN_F32
 #define ATTN_KV_T         float
 #define ATTN_KV_SCALAR(x) (x)
+#elif ATTN_KV_DTYPE == ATTN_NARROW /* bytes, or halves of them */
+#define ATTN_KV_T         uint8_t
+#define ATTN_KV_SCALAR(x) (x)
 #elif ATTN_KV_DTYPE == ATTN_F16
 #define ATTN_KV_T         uint16_t
 #define ATTN_KV_SCALAR(x) attn__low_f16(x)
@@ -115,25 +118,7 @@ typedef struct ATTN_FN(_args) {
     float *part_l;     /* [parts][part_rows] sum of 2^(score - m) */
 } ATTN_FN(_args);
 
-/* The current device; cc 0 if there is none. */
-static void ATTN_FN(_device)(attn_device *d)
-{
-    int at = 0, major = 0, minor = 0, sms = 0, shared = 0, l2 = 0;
-    memset(d, 0, sizeof *d);
-    if (cudaGetDevice(&at) != cudaSuccess ||
-        cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, at) != cudaSuccess ||
-        cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, at) != cudaSuccess ||
-        cudaDeviceGetAttribute(&sms, cudaDevAttrMultiProcessorCount, at) != cudaSuccess ||
-        cudaDeviceGetAttribute(&shared, cudaDevAttrMaxSharedMemoryPerBlockOptin, at) != cudaSuccess ||
-        cudaDeviceGetAttribute(&l2, cudaDevAttrL2CacheSize, at) != cudaSuccess) {
-        (void)cudaGetLastError(); /* the answer says it; nothing is left behind for the caller's next check */
-        return;
-    }
-    d->cc = 10 * major + minor;
-    d->sms = sms;
-    d->shared = shared;
-    d->l2 = l2;
-}
+#include <attn/template/device_cuda.cuh>
 
 static int64_t ATTN_FN(_ceil)(int64_t x, int64_t y)
 {
@@ -146,6 +131,16 @@ static int ATTN_FN(_is_wide)(const attn_tensor *t, int dim, int size)
     const int64_t strides = t->stride[0] | t->stride[1] | t->stride[2] | dim;
     const uint64_t bits = (uint64_t)(uintptr_t)t->data | (uint64_t)strides * (unsigned)size;
     return bits % 16 == 0 && t->stride[3] == 1 && !t->dim_block;
+}
+
+/* The same of k or v; of narrow types by 8 elements, which are 8 bytes or 4. */
+static int ATTN_FN(_is_wide_kv)(const attn_tensor *t, int dim)
+{
+    const int64_t strides = t->stride[0] | t->stride[1] | t->stride[2] | dim;
+    if (ATTN_KV_DTYPE != ATTN_NARROW)
+        return ATTN_FN(_is_wide)(t, dim, (int)sizeof(ATTN_KV_T));
+    return strides % 8 == 0 && (uintptr_t)t->data % (t->dtype == ATTN_INT4 ? 4 : 8) == 0 && t->stride[3] == 1 &&
+           !t->dim_block;
 }
 
 #if ATTN_KERNEL == ATTN_KERNEL_DECODE
@@ -253,8 +248,8 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
 #endif
 
     a->wide_q = ATTN_FN(_is_wide)(&p->q, p->head_dim, (int)sizeof(ATTN_Q_T));
-    a->wide_k = ATTN_FN(_is_wide)(&p->k, p->head_dim, (int)sizeof(ATTN_KV_T));
-    a->wide_v = ATTN_FN(_is_wide)(&p->v, p->head_dim_v, (int)sizeof(ATTN_KV_T));
+    a->wide_k = ATTN_FN(_is_wide_kv)(&p->k, p->head_dim);
+    a->wide_v = ATTN_FN(_is_wide_kv)(&p->v, p->head_dim_v);
     a->wide_o = ATTN_DTYPE != ATTN_F32 && p->o.dtype == ATTN_DTYPE && ATTN_FN(_is_wide)(&p->o, p->head_dim_v, 2);
 }
 
@@ -267,10 +262,20 @@ static size_t ATTN_FN(_part_floats)(const ATTN_FN(_args) *a, size_t *m_at, size_
     return a->parts > 1 ? *l_at + (rows + 15) / 16 * 16 : 0;
 }
 
+/* Bytes of the rotated q, a multiple of 64. */
+static size_t ATTN_FN(_rope_bytes)(const attn_params *p)
+{
+    const int64_t rows = p->cu_seqlens_q ? p->total_q : (int64_t)p->batch * p->seq_q;
+    return ATTN_ROPE && p->rope_style
+               ? ((size_t)rows * (size_t)p->heads_q * (size_t)p->head_dim * sizeof(ATTN_Q_T) + 63) / 64 * 64
+               : 0;
+}
+
 static size_t ATTN_FN(_workspace)(const attn_params *p, int least)
 {
     ATTN_FN(_args) a;
     size_t m, l;
     ATTN_FN(_plan)(p, least, &a);
-    return ATTN_FINDING_BYTES + ATTN_TICKET_BYTES + sizeof(float) * ATTN_FN(_part_floats)(&a, &m, &l);
+    return ATTN_FINDING_BYTES + ATTN_TICKET_BYTES + ATTN_FN(_rope_bytes)(p) +
+           sizeof(float) * ATTN_FN(_part_floats)(&a, &m, &l);
 }

@@ -271,6 +271,18 @@ ATTN_DEVICE int64_t ATTN_FN(_kv_at)(const ATTN_FN(_args) *a, const ATTN_FN(_unit
     return first + (int64_t)ATTN_FN(_kv_head)(a, u) * t->stride[2];
 }
 
+/* Float where the scale of key j begins: of a whole sequence, or where the key's token lies. */
+ATTN_DEVICE int64_t ATTN_FN(_scale_at)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const attn_scale *s, int j)
+{
+    attn_tensor as;
+    if (!s->stride[1])
+        return (int64_t)u->b * s->stride[0] + (int64_t)ATTN_FN(_kv_head)(a, u) * s->stride[2];
+    as.stride[0] = s->stride[0];
+    as.stride[1] = s->stride[1];
+    as.stride[2] = s->stride[2];
+    return ATTN_FN(_kv_at)(a, u, &as, j);
+}
+
 /* Elements from the start of a row to its dim d. */
 ATTN_DEVICE int64_t ATTN_FN(_dim_at)(const attn_tensor *t, int d)
 {

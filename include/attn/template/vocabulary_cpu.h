@@ -53,7 +53,7 @@ ATTN_TARGET_BEGIN_AVX2
  * memory gives most to reads in order; with AVX-512 it was no gain (docs/performance.md). */
 #define ATTN_IN_ORDER (ATTN_W == 8)
 /* Rows of K or V that are prefetched ahead when they are read in place: 12 KB at 128 dims. */
-#define ATTN_AHEAD (ATTN_KV_DTYPE == ATTN_F32 ? 24 : 48)
+#define ATTN_AHEAD (ATTN_KV_DTYPE == ATTN_F32 || ATTN_KV_DTYPE == ATTN_NARROW ? 24 : 48)
 /* Whether 3 or 4 rows over a cache of many bytes stream: strictly in order, key by key in both products, and what is
  * prefetched follows the order of use, V behind K and the next K behind V.  With AVX2 or 16-bit keys, with 1 or 2 rows
  * or with keys in a cache, the loads and stores of O cost more than the order gains (docs/performance.md). */
@@ -67,7 +67,7 @@ ATTN_TARGET_BEGIN_AVX2
 #define ATTN_PARTS_UNITS 64   /* cut keys into parts until there are this many units ... */
 #define ATTN_PARTS_KEYS  1024 /* ... of at least this many keys (batch-invariant: of twice this many) */
 
-#if ATTN_KV_DTYPE == ATTN_F32
+#if ATTN_KV_DTYPE == ATTN_F32 || ATTN_KV_DTYPE == ATTN_NARROW /* rows of it are made f32 first: pack_cpu.h */
 #define ATTN_KV_T            float
 #define ATTN_KV_LOAD(p)      ATTN_V(load_f32)(p)
 #define ATTN_KV_LOAD_N(p, n) ATTN_V(load_f32_n)(p, n)
@@ -86,12 +86,15 @@ ATTN_TARGET_BEGIN_AVX2
 #if ATTN_DTYPE == ATTN_F32
 #define ATTN_Q_T         float
 #define ATTN_Q_SCALAR(x) (x)
+#define ATTN_Q_ROUND(x)  (x)
 #elif ATTN_DTYPE == ATTN_F16
 #define ATTN_Q_T         uint16_t
 #define ATTN_Q_SCALAR(x) attn__f16_to_f32(x)
+#define ATTN_Q_ROUND(x)  attn__f16_to_f32(attn__f32_to_f16(x))
 #else
 #define ATTN_Q_T         uint16_t
 #define ATTN_Q_SCALAR(x) attn__bf16_to_f32(x)
+#define ATTN_Q_ROUND(x)  attn__bf16_to_f32(attn__f32_to_bf16(x))
 #endif
 #define ATTN_LOG2E 1.44269504088896340736f
 #define ATTN_LN2   0.69314718055994530942f

@@ -28,6 +28,7 @@ ATTN_TARGET_END_
 #undef ATTN_KV_SCALAR
 #undef ATTN_Q_T
 #undef ATTN_Q_SCALAR
+#undef ATTN_Q_ROUND
 #undef ATTN_LOG2E
 #undef ATTN_LN2
 #undef ATTN_VEC_T
