@@ -143,7 +143,7 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
 #undef ATTN_PACK_GQA
 #undef ATTN_PERSISTENT
 #undef ATTN_CLUSTERS
-#undef ATTN_SHARE
+#undef ATTN_SHARE_BEST
 #undef ATTN_LOG2E
 #undef ATTN_LN2
 #undef ATTN_NEG_INF

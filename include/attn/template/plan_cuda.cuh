@@ -67,7 +67,7 @@
 #ifndef ATTN_CLUSTERS
 #define ATTN_CLUSTERS 0
 #endif
-#define ATTN_SHARE -1 /* as _share thinks best */
+#define ATTN_SHARE_BEST -1 /* as _share thinks best */
 
 /* 1: blocks take tickets for units, from a word at the start of the workspace, and copy boxes that tensor maps
  * describe. */
@@ -105,7 +105,7 @@ typedef struct ATTN_FN(_args) {
     int32_t blocks;    /* blocks of ATTN_TILE_Q rows in a sequence and KV head */
     int32_t chunks;    /* chunks of V's columns */
     int32_t parts;     /* parts of the keys */
-    int32_t share;     /* blocks of a cluster for a unit, or ATTN_SHARE; 0: none */
+    int32_t share;     /* blocks of a cluster for a unit, or ATTN_SHARE_BEST; 0: none */
     int32_t part_keys; /* keys of each, a multiple of ATTN_TILE_K */
     int32_t wide_q, wide_k, wide_v; /* rows are contiguous and 16-byte aligned, dims a multiple of 16 bytes */
     int32_t wide_o;    /* the same, and o is of the instance's 16-bit type */
@@ -215,7 +215,7 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     else if (p->flags & ATTN_BATCH_INVARIANT)
         keys = ATTN_FN(_ceil)(ATTN_PART_KEYS_INVARIANT, ATTN_TILE_K);
     else if (ATTN_KERNEL == ATTN_KERNEL_DECODE)
-        a->share = !least || ATTN_CLUSTERS ? ATTN_SHARE : 0;
+        a->share = !least || ATTN_CLUSTERS ? ATTN_SHARE_BEST : 0;
     else if (!least && whole) {
         attn_device device;
         ATTN_FN(_device)(&device);
