@@ -52,7 +52,7 @@
 #define ATTN_COLUMNS ((ATTN_CHUNK_V + 31) / 32 * 32)
 #define ATTN_CT (ATTN_COLUMNS / 8)               /* columns of O of a thread: 4 adjoin, the next 4 are 32 further */
 /* A slice of K has this many dims, one of V this many keys: a thousand multiply-adds a thread, or a little less.  With
- * fewer, what a slice costs beside them shows; with more, the two loops outgrow the instruction cache. */
+ * fewer, what a slice costs beside them shows; with more it is slower by far (docs/performance.md). */
 #define ATTN_SLICE (ATTN_RT * ATTN_KT <= 32 && ATTN_HEAD_DIM <= 128 && (ATTN_HEAD_DIM + 15) / 16 % 2 == 0 ? 32 : 16)
 #define ATTN_SLICE_MOST (ATTN_TILE_K * ATTN_SLICE < 2048 ? 1024 : 2048) /* numbers in a slice of V */
 #define ATTN_SLICE_V (32 * ATTN_COLUMNS <= ATTN_SLICE_MOST   ? 32 \

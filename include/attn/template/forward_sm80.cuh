@@ -72,7 +72,7 @@ enum { ATTN_FN(_shared_bytes) = ATTN_UNIT_AT + (int)sizeof(ATTN_FN(_unit)) };
 #define ATTN_ROW_ALIGN 16
 #define ATTN_DEVICE_FN ATTN_FN(_device)
 #define ATTN_KEEP_Q (ATTN_MT * ATTN_KS <= 8) /* Q fits into 32 registers and stays there */
-#define ATTN_AHEAD 2        /* operands of K and V that are under way: an ldmatrix takes as long as several mma */
+#define ATTN_AHEAD (ATTN_SHARE == 2 ? 2 : 1) /* operands of K and V that are under way, as far as registers allow */
 #define ATTN_SLACK 8.0f     /* how far, in log2, a score may exceed r */
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
 
@@ -173,11 +173,12 @@ ATTN_DEVICE void ATTN_FN(_load_tile)(const ATTN_FN(_args) *a, const ATTN_FN(_uni
          * for a tile: 64 would take registers that S needs. */
         const ATTN_KV_T *from = first_piece + k0 * t->stride[1];
         const int stride = step * (int)t->stride[1];
-        const int row = (int)threadIdx.x / pieces, at = ATTN_FN(_piece_at)(row, (int)threadIdx.x % pieces);
-        to += row * row_bytes + at;
+        const int row = (int)threadIdx.x / pieces;
+        to += row * row_bytes + ATTN_FN(_piece_at)(row, (int)threadIdx.x % pieces);
         ATTN_UNROLL
         for (int r = 0; r < ATTN_TILE_K / step; ++r) /* the lowest bits of row + r step are those of row ^ r step */
-            attn__copy_async(to + r * step * row_bytes + ((at ^ ATTN_FN(_piece_at)(r * step, 0)) - at),
+            attn__copy_async((unsigned char *)((uintptr_t)to ^ (uintptr_t)ATTN_FN(_piece_at)(r * step, 0)) +
+                                 r * step * row_bytes,
                              from + r * stride, 16);
         return;
     }
