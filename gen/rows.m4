@@ -9,7 +9,7 @@ m4_changecom([[//]])
 
 // ---- what columns may say: each list is the one place of its kind ---------------------------------
 
-m4_define([[attn_kernels]], [[[[forward, decode, append, merge]]]])
+m4_define([[attn_kernels]], [[[[forward, decode, append, merge, res1, res2, res1_backward, res2_backward]]]])
 m4_define([[attn_archs]],   [[[[cpu, avx2, avx512, avx512bf16, simt, sm75, sm80, sm90]]]])
 m4_define([[attn_dtypes]],  [[[[f32, f16, bf16]]]])
 m4_define([[attn_kv_dtypes]], [[[[f32, f16, bf16, narrow]]]])
@@ -22,10 +22,16 @@ m4_define([[attn_flags]],
 // The pairs of kernel and arch that have a template, as in the ladder of instance.h.
 m4_define([[attn_templates]],
 [[[[forward cpu, forward avx2, forward avx512, forward avx512bf16, forward simt, forward sm75, ]]m4_dnl
-[[forward sm80, forward sm90, decode sm80, decode sm90, append simt, merge simt]]]])
+[[forward sm80, forward sm90, decode sm80, decode sm90, append simt, merge simt, ]]m4_dnl
+[[res1 cpu, res1 avx2, res1 avx512, res1 simt, res1 sm80, res2 cpu, res2 avx2, res2 avx512, res2 simt, ]]m4_dnl
+[[res1_backward cpu, res1_backward avx2, res1_backward avx512, res1_backward simt, res1_backward sm80, ]]m4_dnl
+[[res2_backward cpu, res2_backward avx2, res2_backward avx512, res2_backward simt]]]])
 
 // Of these, one instance serves all types, dims and layouts: the columns behind ARCH say nothing.
 m4_define([[attn_any_kernels]], [[[[append, merge]]]])
+
+// Those of Attention Residuals, whose HEAD_DIM is a hidden size (or a range), TILE_Q queries and TILE_K blocks.
+m4_define([[attn_res_kernels]], [[[[res1, res2, res1_backward, res2_backward]]]])
 
 // The archs that a C compiler builds; nvcc builds the others.  Of those, the ones whose warps work on the tiles of
 // tensor cores: head dims by 8, which may be a range; and the one where four warps share a tile.
@@ -35,7 +41,7 @@ m4_define([[attn_mma_archs]], [[[[sm75, sm80, sm90]]]])
 // What TUNE may set on an arch of nvcc; the least and the most of each.
 m4_define([[attn_tunes]],   [[[[stages, warps, blocks, rows, spill, debug]]]])
 m4_define([[_tune_stages]], [[1, 4]])
-m4_define([[_tune_warps]],  [[1, 16]])
+m4_define([[_tune_warps]],  [[attn_if_res([[1, 32]], [[1, 16]])]])
 m4_define([[_tune_blocks]], [[1, 32]])
 m4_define([[_tune_rows]],   [[1, 65536]])
 m4_define([[_tune_spill]],  [[0, 65536]])
@@ -72,6 +78,10 @@ m4_define([[attn_if_cpu]], [[m4_ifelse(attn_place(attn_ARCH, attn_cpu_archs), -1
 // attn_if_mma(YES, NO): do its warps work on the tiles of tensor cores?
 m4_define([[attn_if_mma]], [[m4_ifelse(attn_place(attn_ARCH, attn_mma_archs), -1, [[$2]], [[$1]])]])
 
+// attn_if_res(YES, NO): is it of Attention Residuals?  attn_if_range: may its HEAD_DIM be one?
+m4_define([[attn_if_res]], [[m4_ifelse(attn_place(attn_KERNEL, attn_res_kernels), -1, [[$2]], [[$1]])]])
+m4_define([[attn_if_range]], [[attn_if_res([[$1]], [[attn_if_mma([[$1]], [[$2]])]])]])
+
 // _one_of(COLUMN, VALUE, LIST): refuses a VALUE that is not in LIST.
 m4_define([[_one_of]], [[m4_ifelse(attn_place([[$2]], [[$3]]), -1,
 [[attn_fail([[$1 is '$2', must be one of: $3]])]])]])
@@ -94,17 +104,17 @@ m4_define([[attn_KV_DTYPE]], [[$3]])]], [[attn_fail([[dtype is '$1', must be Q o
 
 // _head_dim(COLUMN, QK[, V]); on an arch of tensor cores QK may be MIN..MAX, which becomes MIN,,MAX
 m4_define([[_head_dim]], [[m4_ifelse([[$1]], any, [[attn_if_mma([[_dim(head_dim, any)]], [[_bind(any, any)]])]],
-[[$#]], 2, [[_qk(head_dim, [[$2]], attn_if_mma([[m4_translit([[$2]], ., [[,]])]], [[[[$2]]]]))]],
+[[$#]], 2, [[_qk(head_dim, [[$2]], attn_if_range([[m4_translit([[$2]], ., [[,]])]], [[[[$2]]]]))]],
 [[$#]], 3, [[_qk([[head_dim of q and k]], [[$2]], attn_if_mma([[m4_translit([[$2]], ., [[,]])]], [[[[$2]]]]))m4_dnl
 _dim([[head_dim of v]], [[$3]])m4_define([[attn_HEAD_DIM_V]], [[$3]])m4_dnl
 m4_ifelse([[$2]], [[$3]], [[attn_fail([[head_dim is '$1', must be '$2': that of v is the same]])]])]],
 [[_dim(head_dim, [[$1]])]])m4_dnl
 m4_ifelse(attn_HEAD_DIM_MIN, attn_HEAD_DIM, [[]],
-[[_number([[least head_dim]], attn_HEAD_DIM_MIN, 16, _lesser(attn_HEAD_DIM, attn_HEAD_DIM_V), 8)]])]])
+[[_number([[least head_dim]], attn_HEAD_DIM_MIN, attn_if_res(8, 16), _lesser(attn_HEAD_DIM, attn_HEAD_DIM_V), 8)]])]])
 m4_define([[_qk]], [[m4_ifelse([[$#$4]], 5, [[_dim([[$1]], [[$5]])_bind([[$3]], [[$5]])]],
 [[_dim([[$1]], [[$2]])_bind([[$2]], [[$2]])]])]])
-m4_define([[_dim]], [[_number([[$1]], [[$2]], attn_if_mma([[16, 256, 8]], [[1, 1024, 1]]), m4_dnl
-m4_ifelse([[$1]], head_dim, [[[[, QK/V, or ]]attn_if_mma(MIN..MAX, any)]]))]])
+m4_define([[_dim]], [[_number([[$1]], [[$2]], attn_if_res([[8, 8192, 8]], [[attn_if_mma([[16, 256, 8]], [[1, 1024, 1]])]]), m4_dnl
+m4_ifelse([[$1]], head_dim, [[attn_if_res([[[[, MIN..MAX, or any]]]], [[[[, QK/V, or ]]attn_if_mma(MIN..MAX, any)]])]]))]])
 m4_define([[_bind]], [[m4_define([[attn_HEAD_DIM_MIN]], [[$1]])m4_define([[attn_HEAD_DIM]], [[$2]])m4_dnl
 m4_define([[attn_HEAD_DIM_V]], [[$2]])]])
 m4_define([[_lesser]], [[m4_ifelse(m4_eval($1 < $2), 1, $1, $2)]])
@@ -143,8 +153,12 @@ m4_ifdef([[_set_$2]], [[attn_fail([[tune is '$1': '$2' stands there twice]])]])m
 m4_ifelse([[$2]], warps, [[m4_define([[_warps]], [[$3]])]])m4_dnl
 m4_define([[attn_TUNE]], attn_TUNE[[attn_define([[$2]], $3)]])]])
 
+// _res_most(COLUMN): the most queries (tile_q) or blocks (tile_k) of a row of Attention Residuals.
+m4_define([[_res_most]], [[m4_ifelse(attn_KERNEL attn_ARCH, res1_backward sm80, 8, attn_ARCH [[$1]], sm80 tile_k, 16, 64)]])
+
 // _tile(COLUMN, VALUE, CPU, MMA, OTHER): LEAST, MOST, STEP for each kind of arch.
-m4_define([[_tile]], [[_number([[$1]], [[$2]], attn_if_cpu([[$3]], [[attn_if_mma([[$4]], [[$5]])]]))]])
+m4_define([[_tile]], [[_number([[$1]], [[$2]], attn_if_res([[1, _res_most([[$1]]), 1]], m4_dnl
+[[attn_if_cpu([[$3]], [[attn_if_mma([[$4]], [[$5]])]])]]))]])
 
 // _together: refuses what begin.h would refuse of columns that are each right.
 m4_define([[_together]], [[m4_ifelse(attn_ARCH, avx512bf16, [[_types(bf16)]], attn_ARCH, sm75, [[_types(f16)]],
@@ -158,6 +172,11 @@ m4_ifelse(attn_KERNEL, decode, [[]], [[m4_ifdef([[_set_rows]], m4_dnl
 attn_if_mma([[attn_if(rope, [[attn_fail([[flags has 'rope', must not on arch ']]attn_ARCH[[']])]])]])m4_dnl
 attn_if(scaled, [[m4_ifelse(attn_KV_DTYPE, narrow, [[]], m4_dnl
 [[attn_fail([[flags has 'scaled', must have dtype ']]attn_DTYPE[[:narrow' too]])]])]])m4_dnl
+attn_if_res([[m4_ifelse(attn_GQA:attn_SUFFIX:attn_KV_DTYPE:attn_HEAD_DIM_V, any::attn_DTYPE:attn_HEAD_DIM, [[]], m4_dnl
+[[attn_fail([[kernel ']]attn_KERNEL[[' has one type and one dim, gqa must be any and flags none]])]])m4_dnl
+m4_ifelse(attn_KERNEL attn_ARCH, res1_backward sm80, [[_types(bf16)]])m4_dnl
+attn_each([[_k]], (stages, debug), [[m4_ifdef([[_set_]]_k, m4_dnl
+[[attn_fail([[tune has ']]_k[[', which kernel ']]attn_KERNEL[[' has not]])]])]])]])m4_dnl
 m4_ifelse(attn_place(attn_KERNEL attn_ARCH, attn_templates), -1,
 [[attn_fail([[no template for kernel ']]attn_KERNEL[[' on arch ']]attn_ARCH[[', have: ]]attn_templates)]])m4_dnl
 attn_if(sink_tokens, [[attn_if(window, [[]],

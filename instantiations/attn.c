@@ -55,6 +55,36 @@ attn_status attn_append_explain(const attn_params *p, const attn_append_params *
     return attn_list_append_explain(list, COUNT, p, a, buf, len);
 }
 
+attn_status attn_res_query(int32_t kernel, const attn_res_params *p, attn_info *info)
+{
+    return attn_list_res_query(list, COUNT, kernel, p, info);
+}
+
+attn_status attn_res_explain(int32_t kernel, const attn_res_params *p, char *buf, size_t len)
+{
+    return attn_list_res_explain(list, COUNT, kernel, p, buf, len);
+}
+
+attn_status attn_res_phase1(const attn_res_params *p, void *workspace, size_t workspace_bytes, void *stream)
+{
+    return attn_list_res(list, COUNT, ATTN_KERNEL_RES1, p, workspace, workspace_bytes, stream);
+}
+
+attn_status attn_res_phase2(const attn_res_params *p, void *workspace, size_t workspace_bytes, void *stream)
+{
+    return attn_list_res(list, COUNT, ATTN_KERNEL_RES2, p, workspace, workspace_bytes, stream);
+}
+
+attn_status attn_res_phase1_backward(const attn_res_params *p, void *workspace, size_t workspace_bytes, void *stream)
+{
+    return attn_list_res(list, COUNT, ATTN_KERNEL_RES1_BACKWARD, p, workspace, workspace_bytes, stream);
+}
+
+attn_status attn_res_phase2_backward(const attn_res_params *p, void *workspace, size_t workspace_bytes, void *stream)
+{
+    return attn_list_res(list, COUNT, ATTN_KERNEL_RES2_BACKWARD, p, workspace, workspace_bytes, stream);
+}
+
 attn_status attn_query_device(attn_device *device)
 {
     return attn_list_query_device(list, COUNT, device);

@@ -143,6 +143,21 @@ void gpu_unmap(void *data, size_t bytes, int device)
     munmap(data, bytes);
 }
 
+int gpu_wait(void)
+{
+    problem[0] = 0;
+#if TESTS_CUDA
+    return gpu_emulated || fine(cudaDeviceSynchronize());
+#else
+    return 1;
+#endif
+}
+
+const char *gpu_reason(void)
+{
+    return problem;
+}
+
 /* ---- what a call spans -------------------------------------------------------------------------- */
 
 /* Bytes from `low` to `high` around a field's pointer. */

@@ -58,4 +58,8 @@ int gpu_close(gpu_call *call, char *text, size_t size);
 void *gpu_map(size_t bytes, int device);
 void gpu_unmap(void *data, size_t bytes, int device);
 
+/* Waits until the device has done all it was given: 1, or 0 if something went wrong; then gpu_reason() says what. */
+int gpu_wait(void);
+const char *gpu_reason(void);
+
 #endif /* ATTN_TESTS_GPU_H */

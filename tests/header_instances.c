@@ -83,11 +83,46 @@
 #define ATTN_MASK      MINI_MASK
 #include <attn/attn.h>
 
+/* Attention Residuals: one hidden size, a range of them, few queries and blocks. */
+#define ATTN_NAME     mini_res1_f16
+#define ATTN_KERNEL   ATTN_KERNEL_RES1
+#define ATTN_ARCH     AVX2
+#define ATTN_DTYPE    ATTN_F16
+#define ATTN_HEAD_DIM 40
+#define ATTN_TILE_Q   3
+#define ATTN_TILE_K   5
+#include <attn/attn.h>
+
+#define ATTN_NAME     mini_res1_backward_f16
+#define ATTN_KERNEL   ATTN_KERNEL_RES1_BACKWARD
+#define ATTN_ARCH     AVX512
+#define ATTN_DTYPE    ATTN_F16
+#define ATTN_HEAD_DIM 72
+#define ATTN_HEAD_DIM_MIN 24
+#define ATTN_TILE_Q   5
+#define ATTN_TILE_K   6
+#include <attn/attn.h>
+
+#define ATTN_NAME     mini_res2_f32
+#define ATTN_KERNEL   ATTN_KERNEL_RES2
+#define ATTN_ARCH     ATTN_ARCH_NATIVE
+#define ATTN_DTYPE    ATTN_F32
+#define ATTN_HEAD_DIM 0
+#include <attn/attn.h>
+
+#define ATTN_NAME     mini_res2_backward_f32
+#define ATTN_KERNEL   ATTN_KERNEL_RES2_BACKWARD
+#define ATTN_ARCH     ATTN_ARCH_NATIVE
+#define ATTN_DTYPE    ATTN_F32
+#define ATTN_HEAD_DIM 0
+#include <attn/attn.h>
+
 const attn_instance *const *header_instances(size_t *n)
 {
-    static const attn_instance *all[16] = {&mini_f32, &mini_f16_d64_g3, &mini_bf16_d192v128, &mini_f32kvf16,
-                                           &mini_f32_user};
-    *n = 5;
+    static const attn_instance *all[32] = {
+        &mini_f32,      &mini_f16_d64_g3,        &mini_bf16_d192v128, &mini_f32kvf16,         &mini_f32_user,
+        &mini_res1_f16, &mini_res1_backward_f16, &mini_res2_f32,      &mini_res2_backward_f32};
+    *n = 9;
 #if TESTS_CUDA
     size_t more;
     const attn_instance *const *cuda = header_instances_cuda(&more);

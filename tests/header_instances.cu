@@ -107,11 +107,50 @@
 #define ATTN_MASK      MINI_MASK
 #include <attn/attn.cuh>
 
+/* Attention Residuals: one hidden size that is no multiple of 32, more blocks than a tile has, f16. */
+#define ATTN_NAME     mini_res1_sm80
+#define ATTN_KERNEL   ATTN_KERNEL_RES1
+#define ATTN_ARCH     ATTN_ARCH_SM80
+#define ATTN_DTYPE    ATTN_F16
+#define ATTN_HEAD_DIM 136
+#define ATTN_TILE_Q   5
+#define ATTN_TILE_K   11
+#define ATTN_WARPS    2
+#include <attn/attn.cuh>
+
+#define ATTN_NAME     mini_res1_backward_sm80
+#define ATTN_KERNEL   ATTN_KERNEL_RES1_BACKWARD
+#define ATTN_ARCH     ATTN_ARCH_SM80
+#define ATTN_DTYPE    ATTN_BF16
+#define ATTN_HEAD_DIM 200
+#define ATTN_HEAD_DIM_MIN 24
+#define ATTN_TILE_Q   3
+#define ATTN_TILE_K   7
+#define ATTN_WARPS    3
+#include <attn/attn.cuh>
+
+#define ATTN_NAME     mini_res2_simt
+#define ATTN_KERNEL   ATTN_KERNEL_RES2
+#define ATTN_ARCH     ATTN_ARCH_SIMT
+#define ATTN_DTYPE    ATTN_F16
+#define ATTN_HEAD_DIM 264
+#define ATTN_WARPS    3
+#include <attn/attn.cuh>
+
+#define ATTN_NAME     mini_res2_backward_simt
+#define ATTN_KERNEL   ATTN_KERNEL_RES2_BACKWARD
+#define ATTN_ARCH     ATTN_ARCH_SIMT
+#define ATTN_DTYPE    ATTN_F16
+#define ATTN_HEAD_DIM 264
+#define ATTN_WARPS    1
+#include <attn/attn.cuh>
+
 const attn_instance *const *header_instances_cuda(size_t *n)
 {
     static const attn_instance *const all[] = {&mini_sm80_debug, &mini_simt_lengths, &mini_sm80_user,
                                                &mini_simt_user, &mini_sm90_user, &mini_sm80_decode,
-                                               &mini_sm90_decode_user};
+                                               &mini_sm90_decode_user, &mini_res1_sm80,
+                                               &mini_res1_backward_sm80, &mini_res2_simt, &mini_res2_backward_simt};
     *n = sizeof all / sizeof *all;
     return all;
 }

@@ -164,19 +164,19 @@ ATTN_GLOBAL(prim_mma_8bit, prim_args, 32, 1)
 #endif
 }
 
-/* in: 32 rows of 16 bytes; out: 4 words of each lane; p[0]: transposed. */
+/* in: 32 rows of 16 bytes; out: 4 words of each lane; p[0]: transposed, 2: afterwards, in registers. */
 ATTN_GLOBAL(prim_ldmatrix, prim_args, 32, 1)
 {
 #if PRIM_ARCH >= 750
     ATTN_SHARED(smem);
     uint32_t d[4];
     prim_fill(smem, a.in, 512);
-    if (a.p[0])
+    if (a.p[0] == 1)
         attn__ldmatrix_x4_trans(d, attn__shared_address(smem) + 16 * threadIdx.x);
     else
         attn__ldmatrix_x4(d, attn__shared_address(smem) + 16 * threadIdx.x);
     for (int i = 0; i < 4; ++i)
-        ((uint32_t *)(void *)a.out)[4 * threadIdx.x + i] = d[i];
+        ((uint32_t *)(void *)a.out)[4 * threadIdx.x + i] = a.p[0] == 2 ? attn__transpose_8x8(d[i]) : d[i];
 #endif
 }
 ATTN_GLOBAL(prim_stmatrix, prim_args, 32, 1)

@@ -58,9 +58,23 @@ instance() {
     echo "#include <$api>"
 }
 
+# res KERNEL ARCH DTYPE HEAD_DIM: the same of Attention Residuals.
+res() {
+    api='attn/attn.h' options="-I$root/include"
+    case $2 in
+    SIMT | SM*)
+        api='attn/attn.cuh' options="-DATTN_EMULATED -I$root/tests/emu -I$root/include"
+        printf '#define %s\n' 'ATTN_WARPS 2' 'ATTN_BLOCKS 1' 'ATTN_SPILL 8'
+        ;;
+    esac
+    printf '#define %s\n' 'ATTN_NAME x' "ATTN_KERNEL ATTN_KERNEL_$1" "ATTN_ARCH ATTN_ARCH_$2" "ATTN_DTYPE ATTN_$3" \
+        "ATTN_HEAD_DIM $4" 'ATTN_HEAD_DIM_MIN 8' 'ATTN_TILE_Q 3' 'ATTN_TILE_K 5' 'ATTN_EXPORT 1'
+    echo "#include <$api>"
+}
+
 while read -r row; do
     # shellcheck disable=SC2086
-    instance $row >block.h
+    case $row in RES*) res $row ;; *) instance $row ;; esac >block.h
     { echo "#include <$api>"; cat block.h; } >first.c
     # shellcheck disable=SC2086
     $CC -std=gnu11 -H -E $options first.c 2>list >/dev/null || fail "$row: does not compile"
@@ -95,6 +109,16 @@ SM80 BF16 BF16 192
 SM80 F16 F16 64 16
 SM90 BF16 BF16 64
 SM90 F16 F16 256 64
+RES1 CPU F32 64
+RES2 AVX2 F16 64
+RES1_BACKWARD AVX512 BF16 64
+RES2_BACKWARD CPU F32 64
+RES1 SIMT F32 64
+RES1_BACKWARD SIMT F16 64
+RES2 SIMT BF16 64
+RES2_BACKWARD SIMT BF16 64
+RES1 SM80 F16 64
+RES1_BACKWARD SM80 BF16 64
 END
 
 # The parameters that begin.h knows are those that end.h undefines.

@@ -510,7 +510,7 @@ static void test_matrix(int store, int trans)
             lanes[l][m] = trans ? rows[m][c][r] | (uint32_t)rows[m][c + 1][r] << 16
                                 : rows[m][r][c] | (uint32_t)rows[m][r][c + 1] << 16;
         }
-    snprintf(name, sizeof name, "%smatrix%s", store ? "st" : "ld", trans ? " trans" : "");
+    snprintf(name, sizeof name, "%smatrix%s", store ? "st" : "ld", trans == 2 ? " in registers" : trans ? " trans" : "");
     const prim_call c = {.kernel = store ? PRIM_stmatrix : PRIM_ldmatrix, .grid = 1, .threads = 32, .shared = 512,
                          .p = {trans}, .in = store ? (void *)lanes : (void *)rows, .in_bytes = 512, .out = out,
                          .out_bytes = 512};
@@ -917,6 +917,7 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < 4; i++)
         test_matrix(i >> 1, i & 1);
+    test_matrix(0, 2);
     for (int how = 0; how < 3; how++)
         test_mbarrier(how);
     for (int n = 0; n < check_count(2); n++)

@@ -38,7 +38,7 @@ static attn_status stand_in_launch(const attn_params *p, void *workspace, size_t
 #define STAND_IN(name, arch, q, kv, d, dv, gqa, features)                                                         \
     {                                                                                                             \
         name, ATTN_KERNEL_FORWARD, arch, q, kv, d, dv, d, gqa, 0, features, 0, 48, 64, 0, 0, stand_in_workspace,  \
-            stand_in_launch, NULL, NULL, NULL                                                                     \
+            stand_in_launch, NULL, NULL, NULL, NULL, NULL                                                         \
     }
 
 static const attn_instance any_f32 = STAND_IN("any_f32", ATTN_ARCH_CPU, ATTN_F32, ATTN_F32, 0, 0, 0, ROW_FEATURES);
@@ -742,7 +742,7 @@ static void machine_device(attn_device *d)
 #define ON_DEVICE(name, arch, dtype, least, d, dv, align, shared)                                                 \
     {                                                                                                             \
         name, ATTN_KERNEL_FORWARD, arch, dtype, dtype, d, dv, least, 0, 0, ROW_FEATURES, 0, 64, 64, align, shared, \
-            stand_in_workspace, stand_in_launch, machine_device, NULL, NULL                                       \
+            stand_in_workspace, stand_in_launch, machine_device, NULL, NULL, NULL, NULL                           \
     }
 
 static const attn_instance sm90_d64 = ON_DEVICE("sm90_d64", ATTN_ARCH_SM90, ATTN_F16, 64, 64, 64, 16, 200000);

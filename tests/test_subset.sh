@@ -25,7 +25,8 @@ without() {
 allowed() {
     case $1 in
     param.h) echo ;;
-    attn.h) echo 'param.h instance.h' ;;
+    attn.h) echo 'param.h res.h instance.h' ;;
+    res.h) echo 'param.h' ;;
     attn.cuh) echo 'attn.h device/' ;;
     instance.h) echo 'template/' ;;
     template/*) echo 'template/ device/ attn.h param.h' ;;

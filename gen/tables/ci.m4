@@ -33,3 +33,27 @@ attn_row(forward, avx512bf16, bf16, 128,  any, all,           64,    64,    none
 attn_each([[A]], (avx512, avx2, cpu), [[
 attn_row(forward, A,    f32,     any,     any, all,           192,   128,   none)
 ]])
+//
+// Attention Residuals: HEAD_DIM is the hidden size, TILE_Q queries, TILE_K blocks.
+//       KERNEL         ARCH  DTYPE HEAD_DIM GQA  FLAGS TILE_Q TILE_K TUNE
+attn_row(res1,          sm80, bf16, 8..64,   any, none, 8,     8,     warps=1+blocks=2)
+attn_row(res1,          sm80, f16,  8..384,  any, none, 64,    16,    warps=3)
+attn_row(res1_backward, sm80, bf16, 8..256,  any, none, 8,     8,     warps=2)
+attn_each([[T]], (f32, bf16), [[
+attn_row(res1,          simt, T,    any,     any, none, 64,    64,    warps=2)
+attn_row(res1_backward, simt, T,    any,     any, none, 64,    64,    warps=2)
+attn_row(res2,          simt, T,    8..1024, any, none, 1,     1,     warps=2)
+attn_row(res2,          simt, T,    any,     any, none, 1,     1,     warps=8)
+attn_row(res2_backward, simt, T,    8..512,  any, none, 1,     1,     warps=2)
+attn_row(res2_backward, simt, T,    any,     any, none, 1,     1,     warps=16)
+]])
+attn_each([[A]], (avx512, avx2, cpu), [[
+attn_each([[K]], (res1, res1_backward), [[
+attn_row(K,             A,    f32,  any,     any, none, 64,    64,    none)
+attn_row(K,             A,    bf16, any,     any, none, 64,    64,    none)
+]])
+attn_each([[K]], (res2, res2_backward), [[
+attn_row(K,             A,    f16,  any,     any, none, 1,     1,     none)
+attn_row(K,             A,    bf16, any,     any, none, 1,     1,     none)
+]])
+]])

@@ -98,3 +98,39 @@ attn_row(forward, avx512, T:narrow, any,  any, all,  192,   128,   none)
 attn_row(forward, avx2,   T:narrow, any,  any, all,  192,   128,   none)
 attn_row(forward, cpu,    T:narrow, any,  any, all,  192,   128,   none)
 ]])
+//
+// Attention Residuals: HEAD_DIM is the hidden size, TILE_Q the queries and TILE_K the blocks that it serves at most.
+// Tensor cores for what they have; the others for f32, more blocks, other rows, and for phase 2, where nothing is gained.
+//
+//       KERNEL         ARCH  DTYPE HEAD_DIM    GQA  FLAGS TILE_Q TILE_K TUNE
+attn_each([[T]], (bf16, f16), [[
+attn_row(res1,          sm80, T,    8..512,     any, none, 64,    8,     warps=4+blocks=6)
+attn_row(res1,          sm80, T,    520..2048,  any, none, 64,    8,     warps=8+blocks=3)
+attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    8,     warps=16)
+attn_row(res1,          sm80, T,    4104..7168, any, none, 64,    8,     warps=28)
+attn_row(res1,          sm80, T,    8..512,     any, none, 64,    16,    warps=4+blocks=3)
+attn_row(res1,          sm80, T,    520..2048,  any, none, 64,    16,    warps=8+blocks=2)
+attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    16,    warps=16)
+]])
+attn_row(res1_backward, sm80, bf16, 8..512,     any, none, 8,     8,     warps=4+blocks=4)
+attn_row(res1_backward, sm80, bf16, 520..2048,  any, none, 8,     8,     warps=16)
+attn_each([[T]], (f32, bf16, f16), [[
+attn_row(res1,          simt, T,    any,        any, none, 64,    64,    warps=8+blocks=2)
+attn_row(res1_backward, simt, T,    any,        any, none, 64,    64,    warps=8+blocks=2)
+attn_row(res2,          simt, T,    any,        any, none, 1,     1,     warps=8+blocks=2)
+attn_row(res2_backward, simt, T,    any,        any, none, 1,     1,     warps=16)
+]])
+attn_each([[K]], (res1, res1_backward), [[
+attn_each([[T]], (f32, f16, bf16), [[
+attn_row(K,          avx512,  T,    any,        any, none, 64,    64,    none)
+attn_row(K,          avx2,    T,    any,        any, none, 64,    64,    none)
+attn_row(K,          cpu,     T,    any,        any, none, 64,    64,    none)
+]])
+]])
+attn_each([[K]], (res2, res2_backward), [[
+attn_each([[T]], (f32, f16, bf16), [[
+attn_row(K,          avx512,  T,    any,        any, none, 1,     1,     none)
+attn_row(K,          avx2,    T,    any,        any, none, 1,     1,     none)
+attn_row(K,          cpu,     T,    any,        any, none, 1,     1,     none)
+]])
+]])

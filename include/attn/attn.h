@@ -18,6 +18,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <attn/param.h>
+#include <attn/res.h>
 
 #define ATTN_VERSION_MAJOR 0
 #define ATTN_VERSION_MINOR 1
@@ -202,6 +203,9 @@ typedef size_t attn_workspace_fn(const attn_params *p, int least);
 /* The same for ATTN_KERNEL_APPEND and ATTN_KERNEL_MERGE, whose parameters are not those of attention. */
 typedef attn_status attn_append_fn(const attn_params *p, const attn_append_params *a, void *stream);
 typedef attn_status attn_merge_fn(const attn_merge_params *p, void *stream);
+/* The same of an instance of Attention Residuals. */
+typedef attn_status attn_res_launch_fn(const attn_res_params *p, void *workspace, size_t workspace_bytes, void *stream);
+typedef size_t attn_res_workspace_fn(const attn_res_params *p, int least);
 
 /* What a kernel needs to know of a CUDA device. */
 typedef struct attn_device {
@@ -228,8 +232,8 @@ typedef struct attn_instance {
     int32_t rows;         /* query rows of a KV head, seq_q * heads_q / heads_k, that it serves at most; 0 = any */
     uint32_t features;    /* ATTN_HAS(CAUSAL) | ...: what it can do, not what it must be given */
     uint32_t user;        /* 1 = compiled with ATTN_SCORE_MOD, 2 = with ATTN_MASK, 3 = both */
-    int32_t tile_q;       /* query rows of a tile */
-    int32_t tile_k;       /* keys of a tile */
+    int32_t tile_q;       /* query rows of a tile; ATTN_KERNEL_RES...: pseudo-queries that it serves, at most */
+    int32_t tile_k;       /* keys of a tile; ATTN_KERNEL_RES...: blocks that it serves, at most */
     int32_t row_align;    /* rows of q, k, v are contiguous and begin at multiples of so many bytes; 0 = any strides */
     int32_t shared;       /* bytes of shared memory that a block needs; 0 on a CPU */
     attn_workspace_fn *workspace; /* NULL for a kernel that needs none */
@@ -237,6 +241,8 @@ typedef struct attn_instance {
     attn_device_fn *device; /* NULL = a CPU instance */
     attn_append_fn *append; /* ATTN_KERNEL_APPEND has this instead of launch, */
     attn_merge_fn *merge;   /* and ATTN_KERNEL_MERGE this */
+    attn_res_workspace_fn *res_workspace; /* of ATTN_KERNEL_RES..., where the two of attention are NULL; else NULL */
+    attn_res_launch_fn *res_launch;
 } attn_instance;
 
 /* What attn_query found. */
@@ -286,6 +292,16 @@ attn_status attn_merge(const attn_merge_params *p, void *stream);
 /* What those two would answer, and why, in words: as attn_explain. */
 attn_status attn_append_explain(const attn_params *p, const attn_append_params *a, char *buf, size_t len);
 attn_status attn_merge_explain(const attn_merge_params *p, char *buf, size_t len);
+
+/* Attention Residuals; kernel: ATTN_KERNEL_RES1 ...  As attn_query and attn_explain. */
+attn_status attn_res_query(int32_t kernel, const attn_res_params *p, attn_info *info);
+attn_status attn_res_explain(int32_t kernel, const attn_res_params *p, char *buf, size_t len);
+
+/* Each computes what res.h says; workspace and stream as of attn_forward. */
+attn_status attn_res_phase1(const attn_res_params *p, void *workspace, size_t workspace_bytes, void *stream);
+attn_status attn_res_phase2(const attn_res_params *p, void *workspace, size_t workspace_bytes, void *stream);
+attn_status attn_res_phase1_backward(const attn_res_params *p, void *workspace, size_t workspace_bytes, void *stream);
+attn_status attn_res_phase2_backward(const attn_res_params *p, void *workspace, size_t workspace_bytes, void *stream);
 
 /* The current CUDA device, by the archive's CUDA instances.  ATTN_ERR_ARCH, and all fields 0, if there is none or the
  * archive has no CUDA instance; ERR_ARG: device is NULL. */

@@ -15,5 +15,13 @@
 #include <attn/template/append_simt.cuh>
 #elif ATTN_KERNEL == ATTN_KERNEL_MERGE
 #include <attn/template/merge_simt.cuh>
+#elif ATTN_KERNEL >= ATTN_KERNEL_RES1 && ATTN_ARCH <= ATTN_ARCH_AVX512
+#include <attn/template/res_cpu.h>
+#elif (ATTN_KERNEL == ATTN_KERNEL_RES1 || ATTN_KERNEL == ATTN_KERNEL_RES1_BACKWARD) && ATTN_ARCH == ATTN_ARCH_SIMT
+#include <attn/template/res1_simt.cuh>
+#elif ATTN_KERNEL >= ATTN_KERNEL_RES1 && ATTN_ARCH == ATTN_ARCH_SIMT
+#include <attn/template/res2_simt.cuh>
+#elif ATTN_KERNEL >= ATTN_KERNEL_RES1 && ATTN_ARCH == ATTN_ARCH_SM80
+#include <attn/template/res1_sm80.cuh>
 #endif
 #include <attn/template/end.h>

@@ -14,12 +14,14 @@
  *     run/validate.h  every field, checked
  *     run/select.h    which instance serves; why none does
  *     run/merge.h     merge of partial results
- *     run/append.h    new tokens into a cache */
+ *     run/append.h    new tokens into a cache
+ *     run/res.h       the same steps for Attention Residuals */
 #ifndef ATTN_RUN_H
 #define ATTN_RUN_H
 
 #include <attn/run/append.h>
 #include <attn/run/merge.h>
+#include <attn/run/res.h>
 #include <attn/run/select.h>
 #include <attn/run/validate.h>
 

@@ -254,6 +254,27 @@ void emu_store_matrix(const emu_op *op, uint32_t address, const uint32_t *d, con
     matrix_at(op, &m, address, 1, site);
 }
 
+static void transpose_run(void *const *arg)
+{
+    uint32_t was[EMU_WARP];
+    for (int l = 0; l < EMU_WARP; l++)
+        was[l] = *(const uint32_t *)arg[l];
+    for (int l = 0; l < EMU_WARP; l++) { /* row l / 4 of the transpose is column l / 4 */
+        const int column = l / 4, row = l % 4 * 2;
+        *(uint32_t *)arg[l] = part(was[row * 4 + column / 2], column % 2, 2) |
+                              (uint32_t)part(was[(row + 1) * 4 + column / 2], column % 2, 2) << 16;
+    }
+}
+
+static const emu_op emu_transpose_op = {"attn__transpose_8x8", 1, 0, transpose_run};
+
+uint32_t emu_transpose(uint32_t x, const char *site)
+{
+    emu_need(75, emu_transpose_op.name, site);
+    emu_meet(&emu_transpose_op, &x, site);
+    return x;
+}
+
 /* ---- cp.async ----------------------------------------------------------------------------------- */
 
 typedef struct copy {

@@ -97,6 +97,14 @@ ATTN_DEVICE void attn__ldmatrix_x4_trans(uint32_t *d, uint32_t address)
                  : "=r"(d[0]), "=r"(d[1]), "=r"(d[2]), "=r"(d[3])
                  : "r"(address));
 }
+/* One 8x8 matrix in registers, transposed: x of lane l is its row l / 4, columns 2 (l % 4) and the next; the answer the
+ * same of the transpose.  sm_75 on. */
+ATTN_DEVICE uint32_t attn__transpose_8x8(uint32_t x)
+{
+    uint32_t d;
+    asm("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(d) : "r"(x));
+    return d;
+}
 #endif
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 900

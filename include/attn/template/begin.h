@@ -10,9 +10,10 @@
 #error "attn: define ATTN_NAME, the prefix of all that this instance defines"
 #endif
 #ifndef ATTN_KERNEL
-#error "attn: define ATTN_KERNEL (ATTN_KERNEL_FORWARD, ATTN_KERNEL_DECODE, ATTN_KERNEL_APPEND or ATTN_KERNEL_MERGE)"
-#elif ATTN_KERNEL < ATTN_KERNEL_FORWARD || ATTN_KERNEL > ATTN_KERNEL_MERGE
-#error "attn: ATTN_KERNEL must be ATTN_KERNEL_FORWARD, ATTN_KERNEL_DECODE, ATTN_KERNEL_APPEND or ATTN_KERNEL_MERGE"
+#error "attn: define ATTN_KERNEL (ATTN_KERNEL_FORWARD, _DECODE, _APPEND, _MERGE, _RES1, _RES2, _RES1_BACKWARD or _RES2_BACKWARD)"
+#elif ATTN_KERNEL < ATTN_KERNEL_FORWARD || ATTN_KERNEL > ATTN_KERNEL_RES2_BACKWARD || \
+    (ATTN_KERNEL > ATTN_KERNEL_MERGE && ATTN_KERNEL < ATTN_KERNEL_RES1)
+#error "attn: ATTN_KERNEL must be ATTN_KERNEL_FORWARD, _DECODE, _APPEND, _MERGE, _RES1, _RES2, _RES1_BACKWARD or _RES2_BACKWARD"
 #endif
 /* What serves any types, sizes and layouts with one kernel: 0 = known at run time. */
 #if ATTN_KERNEL == ATTN_KERNEL_APPEND || ATTN_KERNEL == ATTN_KERNEL_MERGE
@@ -65,6 +66,9 @@
 #elif !ATTN_ANY && ATTN_DTYPE != ATTN_F32 && ATTN_DTYPE != ATTN_F16 && ATTN_DTYPE != ATTN_BF16
 #error "attn: ATTN_DTYPE must be ATTN_F32, ATTN_F16 or ATTN_BF16"
 #endif
+#if ATTN_KERNEL >= ATTN_KERNEL_RES1
+#include <attn/template/begin_res.h>
+#else
 #ifndef ATTN_HEAD_DIM
 #error "attn: define ATTN_HEAD_DIM (1 to 1024, or 0 for any at run time)"
 #elif ATTN_HEAD_DIM < 0 || ATTN_HEAD_DIM > 1024
@@ -327,6 +331,7 @@
 #endif
 #endif
 #endif
+#endif /* of attention */
 
 #ifndef ATTN_ROWS
 #define ATTN_ROWS 0

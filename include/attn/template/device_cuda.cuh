@@ -1,6 +1,6 @@
-/* device_cuda.cuh - what an instance of CUDA answers about the current device, for end.h.
+/* device_cuda.cuh - what an instance of CUDA says of the current device: the descriptor's ATTN_DEVICE_FN.
  *
- * Included by plan_cuda.cuh, append_simt.cuh and merge_simt.cuh, no guard. */
+ * Included by plan_cuda.cuh, append_simt.cuh, merge_simt.cuh and res_cuda.cuh, no guard. */
 
 /* The current device; cc 0 if there is none. */
 static void ATTN_FN(_device)(attn_device *d)

@@ -4,9 +4,9 @@
  * alone, makes the descriptor external; otherwise it is static, so that an instance in a user's file
  * and one of the same name in the archive live in one program.
  *
- * Of a template it wants NAME_workspace and NAME_launch, or of ATTN_KERNEL_APPEND and _MERGE, which have no workspace,
- * NAME_launch alone; and the macros ATTN_ROW_ALIGN, ATTN_SHARED_BYTES and ATTN_DEVICE_FN, fields of the descriptor that
- * are no parameters. */
+ * Of a template it wants NAME_workspace and NAME_launch (on attn_res_params, of ATTN_KERNEL_RES...), or of ATTN_KERNEL_APPEND and _MERGE, which have no workspace,
+ * NAME_launch alone; and the macros ATTN_ROW_ALIGN, ATTN_SHARED_BYTES and ATTN_DEVICE_FN, fields of the
+ * descriptor that are no parameters. */
 
 #define ATTN_BIT_IF_(M) ((ATTN_##M) ? ATTN_HAS(M) : 0u)
 
@@ -37,11 +37,13 @@ static const attn_instance ATTN_NAME =
     0u,
     ATTN_TILE_Q, ATTN_TILE_K, ATTN_ROW_ALIGN, ATTN_SHARED_BYTES,
 #if ATTN_KERNEL == ATTN_KERNEL_APPEND
-    NULL, NULL, ATTN_DEVICE_FN, ATTN_FN(_launch), NULL
+    NULL, NULL, ATTN_DEVICE_FN, ATTN_FN(_launch), NULL, NULL, NULL
 #elif ATTN_KERNEL == ATTN_KERNEL_MERGE
-    NULL, NULL, ATTN_DEVICE_FN, NULL, ATTN_FN(_launch)
+    NULL, NULL, ATTN_DEVICE_FN, NULL, ATTN_FN(_launch), NULL, NULL
+#elif ATTN_KERNEL >= ATTN_KERNEL_RES1
+    NULL, NULL, ATTN_DEVICE_FN, NULL, NULL, ATTN_FN(_workspace), ATTN_FN(_launch)
 #else
-    ATTN_FN(_workspace), ATTN_FN(_launch), ATTN_DEVICE_FN, NULL, NULL
+    ATTN_FN(_workspace), ATTN_FN(_launch), ATTN_DEVICE_FN, NULL, NULL, NULL, NULL
 #endif
 };
 #if defined(ATTN_EXPORT) && defined(__cplusplus)

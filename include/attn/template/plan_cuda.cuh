@@ -80,6 +80,8 @@
  * enough that blocks do not wait for the same lines. */
 #define ATTN_SECTION_HEADS 32
 
+#include <attn/template/device_cuda.cuh>
+
 /* What a kernel gets. */
 typedef struct ATTN_FN(_args) {
 #if ATTN_PERSISTENT

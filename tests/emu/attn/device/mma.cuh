@@ -10,6 +10,7 @@ extern const emu_op emu_ldmatrix, emu_ldmatrix_trans, emu_stmatrix, emu_stmatrix
 void emu_mma(const emu_op *op, int cc, void *d, const uint32_t *a, const uint32_t *b, const char *site);
 void emu_load_matrix(const emu_op *op, uint32_t *d, uint32_t address, const char *site);
 void emu_store_matrix(const emu_op *op, uint32_t address, const uint32_t *d, const char *site);
+uint32_t emu_transpose(uint32_t x, const char *site);
 
 #define attn__mma_f16_k8(d, a, b) emu_mma(&emu_mma_f16_k8, 75, (d), (a), (b), EMU_HERE)
 #define attn__mma_f16(d, a, b)    emu_mma(&emu_mma_f16, 80, (d), (a), (b), EMU_HERE)
@@ -21,6 +22,7 @@ void emu_store_matrix(const emu_op *op, uint32_t address, const uint32_t *d, con
 
 #define attn__ldmatrix_x4(d, address)        emu_load_matrix(&emu_ldmatrix, (d), (address), EMU_HERE)
 #define attn__ldmatrix_x4_trans(d, address)  emu_load_matrix(&emu_ldmatrix_trans, (d), (address), EMU_HERE)
+#define attn__transpose_8x8(x)               emu_transpose((x), EMU_HERE)
 #define attn__stmatrix_x4(address, d)        emu_store_matrix(&emu_stmatrix, (address), (d), EMU_HERE)
 #define attn__stmatrix_x4_trans(address, d)  emu_store_matrix(&emu_stmatrix_trans, (address), (d), EMU_HERE)
 

@@ -1,0 +1,597 @@
+/* res1_sm80.cuh - phase 1 of Attention Residuals and its gradient on tensor cores (res.h has the equations).
+ *
+ * Included by instance.h for ATTN_ARCH_SM80, no guard: 16-bit types, rows that begin at multiples of 16 bytes,
+ * forward up to 16 blocks (and any queries, 8 at a time), backward up to 8 of both.
+ *
+ * What binds is memory, if the arithmetic is not done by multiply-adds: with 8 queries and blocks the forward pass
+ * has 136 of them for 32 bytes of an element, the backward pass 330 for 48, more than an H200 can do in that time.  A
+ * token is a matrix product: 8 blocks are the 8 columns of an mma.
+ *
+ * A block of threads takes tokens one after the other.  A warp has a range of dims, in strips of 64.  cp.async brings
+ * the rows of later tokens to shared memory, a strip to where its own warp will read it, so that no other need wait;
+ * its place is filled again as soon as it was read for the last time.  It is read in two ways, 16 bytes each, with r =
+ * lane / 4, c = lane % 4:
+ *
+ *     logits    D[s | n'][n] += [w ; v][s | n'][d] v[d][n]     rows 8 .. 15: v once more, its diagonal the squares
+ *               lane: chunks c and c + 4 of row n = r.  Products over dims do not ask for their order, so register i of
+ *               one operand goes with register i of the other: what lies in memory is an operand as it is
+ *     across warps, by shared memory: the one barrier of a token
+ *     results   O1[s][d] = [P high | P low][s][n | n] [v ; v][n | n][d]
+ *               lane: chunk r of rows n = 2c and 2c + 1, whose elements t, put together, are the operand of the 8 dims
+ *               8r + t, r = 0 .. 7; of these 8 products the lane gets 16 dims side by side, 16c ..
+ *
+ * Chunk q of row n lies at q ^ (n & 6) ^ 4 (n & 1): both ways are free of bank conflicts.
+ *
+ * w times the gain has more digits than the type: it is kept as the sum of two numbers, as are weights, so that the
+ * results are those of f32.  Rows of w are scaled by a power of 2, for f16.
+ *
+ * Backward: [w ; dO1] v gives logits and u = dO1 . v at once, then
+ *
+ *     dv[n][d] = [P | dx r][n][s | s] [dO1 ; w][s | s][d] - v ...          rows 8 .. 15: the low halves of the factors
+ *     dw[d][s] += [v | v][d][n | n] [dx r high ; low][n | n][s]            in registers over all tokens of the block */
+
+#include <attn/device/copy.cuh>
+#include <attn/device/mma.cuh>
+#include <attn/template/res_cuda.cuh>
+
+#define ATTN_RES_OWN ((ATTN_HEAD_DIM + 64 * ATTN_WARPS - 1) / (64 * ATTN_WARPS)) /* strips of a warp */
+#define ATTN_RES_STRIPS (ATTN_RES_OWN * ATTN_WARPS) /* of a row, whatever its length: zeros beyond, but no branches */
+#define ATTN_RES_TILES ((ATTN_TILE_K + 7) / 8)          /* of 8 blocks */
+#define ATTN_RES_QUERY (ATTN_TILE_Q < 8 ? ATTN_TILE_Q : 8) /* queries at a time */
+#define ATTN_RES_STAGES 4                               /* tokens in shared memory, at most */
+/* Bytes of a strip of one row, and of a row of w. */
+#define ATTN_RES_PIECE 128
+#define ATTN_RES_PITCH (ATTN_RES_STRIPS * ATTN_RES_PIECE)
+/* Floats that a lane gives to the other warps for each tile, and all of them: twice, by turns, and the rows' scale. */
+#define ATTN_RES_GIVEN (ATTN_RES_BACKWARD ? 4 : 2)
+#define ATTN_RES_GIVEN_FLOATS (ATTN_WARPS * ATTN_RES_TILES * (32 * ATTN_RES_GIVEN + 8))
+#define ATTN_RES_FIXED (4 * (2 * ATTN_RES_GIVEN_FLOATS + 8))
+#define ATTN_RES_W_BYTES(queries, low) ((queries) * (1 + (low)) * ATTN_RES_PITCH)
+#define ATTN_RES_STAGE_BYTES(rows) ((rows) * ATTN_RES_STRIPS * ATTN_RES_PIECE)
+enum {
+    ATTN_FN(_shared_bytes) =
+        ATTN_RES_FIXED + ATTN_RES_W_BYTES(ATTN_RES_BACKWARD ? ATTN_RES_QUERY : 1, 1) +
+        ATTN_RES_STAGE_BYTES(ATTN_TILE_K + ATTN_RES_BACKWARD * ATTN_TILE_Q)
+};
+#define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
+#define ATTN_ROW_ALIGN 16
+
+#if ATTN_DTYPE == ATTN_F16
+#define ATTN_RES_MMA(d, a, b)     attn__mma_f16(d, a, b)
+#define ATTN_RES_PACK(low, high)  attn__pack_f16(low, high)
+#define ATTN_RES_LOW(x)           attn__low_f16(x)
+#define ATTN_RES_HIGH(x)          attn__high_f16(x)
+#else
+#define ATTN_RES_MMA(d, a, b)     attn__mma_bf16(d, a, b)
+#define ATTN_RES_PACK(low, high)  attn__pack_bf16(low, high)
+#define ATTN_RES_LOW(x)           attn__low_bf16(x)
+#define ATTN_RES_HIGH(x)          attn__high_bf16(x)
+#endif
+
+/* What lies where in shared memory. */
+typedef struct ATTN_FN(_space) {
+    float *given;        /* [2][GIVEN_FLOATS] */
+    float *scale;        /* [8] of rows of w */
+    unsigned char *w;    /* [S][PITCH], then the low halves */
+    unsigned char *rows; /* [stages][strips][rows][PIECE] */
+    int first_strip;     /* the warp's */
+    int rows_at_once;    /* of a strip in a stage */
+} ATTN_FN(_space);
+
+/* A pair as the sum of two pairs. */
+ATTN_DEVICE void ATTN_FN(_split)(float x, float y, uint32_t *high, uint32_t *low)
+{
+    *high = ATTN_RES_PACK(x, y);
+    *low = ATTN_RES_PACK(x - ATTN_RES_LOW(*high), y - ATTN_RES_HIGH(*high));
+}
+
+ATTN_DEVICE void ATTN_FN(_read)(const unsigned char *shared, int is, uint32_t *x)
+{
+    const uint4 y = is ? *(const uint4 *)(const void *)shared : make_uint4(0, 0, 0, 0);
+    x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
+}
+
+/* Waits for the oldest of `stages` groups of copies. */
+ATTN_DEVICE void ATTN_FN(_wait)(int stages)
+{
+    if (stages == 1)
+        ATTN_COPY_ASYNC_WAIT(0);
+    else if (stages == 2)
+        ATTN_COPY_ASYNC_WAIT(1);
+    else if (stages == 3)
+        ATTN_COPY_ASYNC_WAIT(2);
+    else
+        ATTN_COPY_ASYNC_WAIT(3);
+}
+
+ATTN_DEVICE void ATTN_FN(_space_make)(const ATTN_FN(_args) *a, unsigned char *shared, ATTN_FN(_space) *m)
+{
+    m->given = (float *)(void *)shared;
+    m->scale = m->given + 2 * ATTN_RES_GIVEN_FLOATS;
+    m->first_strip = (int)threadIdx.x / 32 * ATTN_RES_OWN;
+    m->w = shared + ATTN_RES_FIXED;
+    m->rows = m->w + a->p.queries * (1 + a->low) * ATTN_RES_PITCH;
+    m->rows_at_once = a->p.blocks + ATTN_RES_BACKWARD * a->p.queries;
+}
+
+/* Byte of its piece where chunk q of row n lies. */
+ATTN_DEVICE int ATTN_FN(_chunk)(int n, int q)
+{
+    return (q ^ (n & 6) ^ (n & 1) << 2) * 16;
+}
+
+/* w times the gain, scaled, high and low halves, zeros outside of the key.  A warp has whole rows. */
+ATTN_DEVICE void ATTN_FN(_keep_w)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m)
+{
+    const int first = a->p.dim - a->p.key_dim;
+    for (int s = (int)threadIdx.x / 32; s < a->p.queries; s += ATTN_WARPS) {
+        float most = 0.0f, x[8];
+        for (int d = 8 * attn__lane(); d < a->p.key_dim; d += 256) {
+            ATTN_FN(_load_w)(a, s, d, x);
+            ATTN_UNROLL
+            for (int i = 0; i < 8; ++i)
+                most = attn__max(most, fabsf(x[i]));
+        }
+        const uint32_t exponent = __float_as_uint(ATTN_FN(_warp_most)(most)) >> 23;
+        const int scaled = exponent > 0 && exponent < 254;
+        const float by = scaled ? __uint_as_float((254 - exponent) << 23) : 1.0f;
+        for (int d = 8 * attn__lane(); d < 64 * ATTN_RES_STRIPS; d += 256) {
+            uint32_t high[4] = { 0, 0, 0, 0 }, low[4] = { 0, 0, 0, 0 };
+            if (d >= first && d < a->p.dim) {
+                ATTN_FN(_load_w)(a, s, d - first, x);
+                ATTN_UNROLL
+                for (int i = 0; i < 4; ++i)
+                    ATTN_FN(_split)(x[2 * i] * by, x[2 * i + 1] * by, &high[i], &low[i]);
+            }
+            unsigned char *const to =
+                m->w + s * ATTN_RES_PITCH + d / 64 * ATTN_RES_PIECE + ATTN_FN(_chunk)(s, d / 8 % 8);
+            *(uint4 *)(void *)to = make_uint4(high[0], high[1], high[2], high[3]);
+            if (a->low)
+                *(uint4 *)(void *)(to + a->p.queries * ATTN_RES_PITCH) = make_uint4(low[0], low[1], low[2], low[3]);
+        }
+        if (attn__lane() == 0)
+            m->scale[s] = scaled ? __uint_as_float(exponent << 23) : 1.0f;
+    }
+}
+
+/* Piece of strip n, row `row` of those at once. */
+ATTN_DEVICE unsigned char *ATTN_FN(_piece)(const ATTN_FN(_space) *m, int stage, int n, int row)
+{
+    return m->rows + ((stage * ATTN_RES_STRIPS + n) * m->rows_at_once + row) * ATTN_RES_PIECE;
+}
+
+/* Where rows i = lane / 8, + 4 ... of `rows` begin, this lane's dims of the first strip; those are its to copy. */
+typedef struct ATTN_FN(_source) {
+    const uint16_t *row[2 * ATTN_RES_TILES];
+} ATTN_FN(_source);
+
+/* Copies strip n of the `rows` rows of token t to those from `to` on. */
+ATTN_DEVICE void ATTN_FN(_copy)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, const ATTN_FN(_source) *from,
+                                int64_t token, int rows, int most, int to, int stage, int n)
+{
+    const int q = attn__lane() % 8, d = 64 * n + 8 * q, is = d < a->p.dim;
+    ATTN_UNROLL
+    for (int i = 0; i < most; ++i) {
+        const int row = 4 * i + attn__lane() / 8;
+        if (row < rows)
+            attn__copy_async(ATTN_FN(_piece)(m, stage, n, to + row) + ATTN_FN(_chunk)(row, q),
+                             from->row[i] + token + (is ? d : 0), is ? 16 : 0);
+    }
+}
+
+/* Elements t of two rows' chunks, the first in the low half. */
+ATTN_DEVICE uint32_t ATTN_FN(_pair)(const uint32_t *first, const uint32_t *second, int t)
+{
+    const uint32_t x = first[t / 2], y = second[t / 2];
+    return t % 2 ? x >> 16 | (y & 0xffff0000u) : (x & 0xffffu) | y << 16;
+}
+
+#if ATTN_KERNEL == ATTN_KERNEL_RES1
+/* O1 of token t from weights and V; fills the places of V with a later token's.  plain, a constant: O1 is of the
+ * instance's type, its rows begin at multiples of 16 bytes. */
+ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
+                                   const ATTN_FN(_source) *from, const uint32_t *high, const uint32_t *low, int plain)
+{
+    const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks;
+    const int dtype = plain ? ATTN_DTYPE : a->p.o1.dtype, wide = plain || a->wide & ATTN_FN(_wide_o1);
+    const int64_t soon = t + a->stages * (int64_t)gridDim.x;
+    const int64_t to = r * a->p.o1.stride[0] + t * a->p.o1.stride[1];
+    ATTN_UNROLL
+    for (int k = 0; k < ATTN_RES_OWN; ++k) {
+        const int n = m->first_strip + k, d = 64 * n + 16 * c;
+        uint32_t even[ATTN_RES_TILES][4], odd[ATTN_RES_TILES][4];
+        float out[2][8];
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_RES_TILES; ++j) {
+            const int row = 8 * j + 2 * c;
+            const unsigned char *const at = ATTN_FN(_piece)(m, stage, n, row);
+            ATTN_FN(_read)(at + ATTN_FN(_chunk)(row, r), row < blocks, even[j]);
+            ATTN_FN(_read)(at + ATTN_RES_PIECE + ATTN_FN(_chunk)(row + 1, r), row + 1 < blocks, odd[j]);
+        }
+        ATTN_UNROLL
+        for (int e = 0; e < 8; ++e) {
+            float o[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+            ATTN_UNROLL
+            for (int j = 0; j < ATTN_RES_TILES; ++j) {
+                const uint32_t left[4] = { high[j], 0, low[j], 0 }, y = ATTN_FN(_pair)(even[j], odd[j], e);
+                const uint32_t right[2] = { y, y };
+                ATTN_RES_MMA(o, left, right);
+            }
+            out[0][e] = o[0], out[1][e] = o[1];
+        }
+        ATTN_UNROLL
+        for (int e = 0; e < 2; ++e)
+            if (r < a->p.queries && d + 8 * e < a->p.dim && a->p.o1.data)
+                ATTN_FN(_store)(a->p.o1.data, to + d + 8 * e, dtype, wide, out[e]);
+        __syncwarp(); /* the strip has been read */
+        if (soon < a->p.tokens)
+            ATTN_FN(_copy)(a, m, from, soon * a->p.v.stride[1], blocks, 2 * ATTN_RES_TILES, 0, stage, n);
+    }
+}
+
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+{
+    ATTN_SHARED(shared);
+    const int lane = attn__lane(), r = lane / 4, c = lane % 4, warp = (int)threadIdx.x / 32;
+    const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
+    ATTN_FN(_source) from;
+    ATTN_FN(_space) m;
+    ATTN_FN(_space_make)(&a, shared, &m);
+    ATTN_FN(_keep_w)(&a, &m);
+    ATTN_UNROLL
+    for (int i = 0; i < 2 * ATTN_RES_TILES; ++i)
+        from.row[i] = (const uint16_t *)a.v[4 * i + lane / 8 < blocks ? 4 * i + lane / 8 : 0];
+    for (int stage = 0; stage < a.stages; ++stage) {
+        const int64_t t = blockIdx.x + stage * (int64_t)gridDim.x;
+        for (int k = 0; k < ATTN_RES_OWN && t < a.p.tokens; ++k)
+            ATTN_FN(_copy)(&a, &m, &from, t * a.p.v.stride[1], blocks, 2 * ATTN_RES_TILES, 0, stage, m.first_strip + k);
+        attn__copy_async_commit();
+    }
+    __syncthreads(); /* w */
+    int stage = 0, turn = 0;
+    for (int64_t t = blockIdx.x; t < a.p.tokens; t += gridDim.x) {
+        float x[ATTN_RES_TILES][4], root[ATTN_RES_TILES][2];
+        uint32_t high[ATTN_RES_TILES], low[ATTN_RES_TILES];
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_RES_TILES; ++j)
+            x[j][0] = x[j][1] = x[j][2] = x[j][3] = 0.0f;
+        ATTN_FN(_wait)(a.stages);
+        __syncwarp();
+        ATTN_UNROLL
+        for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
+            const int n = m.first_strip + k / 2, q = k % 2 * 4 + c, is_key = 64 * n + 8 * q >= first;
+            const unsigned char *const w_at = m.w + r * ATTN_RES_PITCH + n * ATTN_RES_PIECE + ATTN_FN(_chunk)(r, q);
+            uint32_t w[4], w_low[4], v[4];
+            ATTN_FN(_read)(w_at, r < queries, w);
+            ATTN_FN(_read)(w_at + queries * ATTN_RES_PITCH, a.low && r < queries, w_low);
+            ATTN_UNROLL
+            for (int j = 0; j < ATTN_RES_TILES; ++j) {
+                const int row = 8 * j + r;
+                ATTN_FN(_read)(ATTN_FN(_piece)(&m, stage, n, row) + ATTN_FN(_chunk)(r, q), row < blocks && is_key, v);
+                ATTN_UNROLL
+                for (int i = 0; i < 4; i += 2) {
+                    const uint32_t left[4] = { w[i], v[i], w[i + 1], v[i + 1] };
+                    const uint32_t left_low[4] = { w_low[i], 0, w_low[i + 1], 0 };
+                    ATTN_RES_MMA(x[j], left, v + i);
+                    if (a.low)
+                        ATTN_RES_MMA(x[j], left_low, v + i);
+                }
+            }
+        }
+        float *const given = m.given + turn * ATTN_RES_GIVEN_FLOATS;
+        float *const squares = given + ATTN_WARPS * ATTN_RES_TILES * 64;
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_RES_TILES; ++j) {
+            *(float2 *)(void *)(given + (warp * ATTN_RES_TILES + j) * 64 + 2 * lane) = make_float2(x[j][0], x[j][1]);
+            if (r / 2 == c)
+                squares[(warp * ATTN_RES_TILES + j) * 8 + r] = r % 2 ? x[j][3] : x[j][2];
+        }
+        __syncthreads();
+        float top = -INFINITY, sum = 0.0f;
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_RES_TILES; ++j) {
+            x[j][0] = x[j][1] = root[j][0] = root[j][1] = 0.0f;
+            ATTN_UNROLL_4
+            for (int n = 0; n < ATTN_WARPS; ++n) {
+                const float2 y = *(const float2 *)(const void *)(given + (n * ATTN_RES_TILES + j) * 64 + 2 * lane);
+                const float2 z = *(const float2 *)(const void *)(squares + (n * ATTN_RES_TILES + j) * 8 + 2 * c);
+                x[j][0] += y.x, x[j][1] += y.y;
+                root[j][0] += z.x, root[j][1] += z.y;
+            }
+            ATTN_UNROLL
+            for (int e = 0; e < 2; ++e) {
+                const float scale = a.p.scale * m.scale[r < queries ? r : 0];
+                x[j][e] *= ATTN_FN(_inverse_root)(root[j][e] / (float)a.p.key_dim + a.p.eps) * scale;
+                x[j][e] = 8 * j + 2 * c + e < blocks ? x[j][e] : -INFINITY;
+                top = top > x[j][e] || top != top ? top : x[j][e];
+            }
+        }
+        turn ^= 1;
+        ATTN_UNROLL
+        for (int mask = 1; mask < 4; mask *= 2) {
+            const float other = attn__shuffle_xor(top, mask);
+            top = top > other || top != top ? top : other;
+        }
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_RES_TILES; ++j)
+            ATTN_UNROLL
+            for (int e = 0; e < 2; ++e) {
+                x[j][e] = attn__exp2((x[j][e] - top) * ATTN_LOG2E);
+                sum += x[j][e];
+            }
+        sum += attn__shuffle_xor(sum, 1);
+        sum += attn__shuffle_xor(sum, 2);
+        ATTN_UNROLL
+        for (int j = 0; j < ATTN_RES_TILES; ++j)
+            ATTN_FN(_split)(x[j][0] / sum, x[j][1] / sum, &high[j], &low[j]);
+        if (warp == 0 && c == 0 && r < queries && a.p.lse)
+            a.p.lse[r * a.p.lse_stride + t] = top + attn__log2(sum) * ATTN_LN2;
+
+        if (a.plain)
+            ATTN_FN(_results)(&a, &m, t, stage, &from, high, low, 1);
+        else
+            ATTN_FN(_results)(&a, &m, t, stage, &from, high, low, 0);
+        attn__copy_async_commit();
+        stage = stage + 1 < a.stages ? stage + 1 : 0;
+    }
+}
+
+#else
+/* dv of token t from the factors, and its part of dw; fills the places of V and dO1 with a later token's.  plain, a
+ * constant: dv is of the instance's type, its rows begin at multiples of 16 bytes, and nothing is in it. */
+ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
+                                   const ATTN_FN(_source) *v_from, const ATTN_FN(_source) *g_from,
+                                   const uint32_t *for_dv, const uint32_t *for_dw, float by_v, float (*dw)[16],
+                                   int plain)
+{
+    const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks, queries = a->p.queries;
+    const int first = a->p.dim - a->p.key_dim, add = !plain && a->p.flags & ATTN_RES_ADD_DV;
+    const int dtype = plain ? ATTN_DTYPE : a->p.dv.dtype, wide = plain || a->wide & ATTN_FN(_wide_dv);
+    const int64_t soon = t + a->stages * (int64_t)gridDim.x;
+    void *const to = a->dv[r < blocks ? r : 0];
+    ATTN_UNROLL
+    for (int k = 0; k < ATTN_RES_OWN; ++k) {
+        const int n = m->first_strip + k, d = 64 * n + 16 * c, even = ATTN_FN(_chunk)(2 * c, r);
+        const int odd = ATTN_FN(_chunk)(2 * c + 1, r);
+        const unsigned char *const v_at = ATTN_FN(_piece)(m, stage, n, 0), *const g_at = v_at + blocks * ATTN_RES_PIECE;
+        const unsigned char *const w_at = m->w + 2 * c * ATTN_RES_PITCH + n * ATTN_RES_PIECE;
+        uint32_t x[4], y[4], z[4], u[4];
+        float out[2][8];
+        ATTN_FN(_read)(v_at + 2 * c * ATTN_RES_PIECE + even, 2 * c < blocks, x);
+        ATTN_FN(_read)(v_at + (2 * c + 1) * ATTN_RES_PIECE + odd, 2 * c + 1 < blocks, y);
+        ATTN_UNROLL
+        for (int e = 0; e < 8; e += 2) {
+            const uint32_t y0 = ATTN_FN(_pair)(x, y, e), y1 = ATTN_FN(_pair)(x, y, e + 1);
+            const uint32_t columns[4] = { y0, y1, y0, y1 };
+            ATTN_RES_MMA(dw[k] + 2 * e, columns, for_dw);
+        }
+        ATTN_FN(_read)(g_at + 2 * c * ATTN_RES_PIECE + even, 2 * c < queries, x);
+        ATTN_FN(_read)(g_at + (2 * c + 1) * ATTN_RES_PIECE + odd, 2 * c + 1 < queries, y);
+        ATTN_FN(_read)(w_at + even, 2 * c < queries, z);
+        ATTN_FN(_read)(w_at + ATTN_RES_PITCH + odd, 2 * c + 1 < queries, u);
+        ATTN_UNROLL
+        for (int e = 0; e < 8; ++e) {
+            const uint32_t rows[2] = { ATTN_FN(_pair)(x, y, e), ATTN_FN(_pair)(z, u, e) };
+            float o[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+            ATTN_RES_MMA(o, for_dv, rows);
+            out[0][e] = o[0] + o[2];
+            out[1][e] = o[1] + o[3];
+        }
+        ATTN_UNROLL
+        for (int e = 0; e < 2; ++e) {
+            const float by = d + 8 * e >= first ? by_v : 0.0f;
+            ATTN_FN(_read)(v_at + r * ATTN_RES_PIECE + ATTN_FN(_chunk)(r, 2 * c + e), r < blocks, x);
+            ATTN_UNROLL
+            for (int i = 0; i < 4; ++i) {
+                out[e][2 * i] -= by * ATTN_RES_LOW(x[i]);
+                out[e][2 * i + 1] -= by * ATTN_RES_HIGH(x[i]);
+            }
+            if (to && r < blocks && d + 8 * e < a->p.dim)
+                ATTN_FN(_put)(to, t * a->p.dv.stride[1] + d + 8 * e, dtype, wide, add, out[e]);
+        }
+        __syncwarp(); /* the strip has been read */
+        if (soon < a->p.tokens) {
+            ATTN_FN(_copy)(a, m, v_from, soon * a->p.v.stride[1], blocks, 2, 0, stage, n);
+            ATTN_FN(_copy)(a, m, g_from, soon * a->p.do1.stride[1], queries, 2, blocks, stage, n);
+        }
+    }
+}
+
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+{
+    ATTN_SHARED(shared);
+    const int lane = attn__lane(), r = lane / 4, c = lane % 4, warp = (int)threadIdx.x / 32;
+    const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
+    float dw[ATTN_RES_OWN][16];
+    ATTN_FN(_source) v_from, g_from;
+    ATTN_FN(_space) m;
+    ATTN_FN(_space_make)(&a, shared, &m);
+    ATTN_FN(_keep_w)(&a, &m);
+    ATTN_UNROLL
+    for (int k = 0; k < ATTN_RES_OWN; ++k)
+        ATTN_UNROLL
+        for (int i = 0; i < 16; ++i)
+            dw[k][i] = 0.0f;
+    ATTN_UNROLL
+    for (int i = 0; i < 2; ++i) {
+        const int row = 4 * i + lane / 8;
+        v_from.row[i] = (const uint16_t *)a.v[row < blocks ? row : 0];
+        g_from.row[i] = (const uint16_t *)a.p.do1.data + (row < queries ? row : 0) * a.p.do1.stride[0];
+    }
+    for (int stage = 0; stage < a.stages; ++stage) {
+        const int64_t t = blockIdx.x + stage * (int64_t)gridDim.x;
+        for (int k = 0; k < ATTN_RES_OWN && t < a.p.tokens; ++k) {
+            const int n = m.first_strip + k;
+            ATTN_FN(_copy)(&a, &m, &v_from, t * a.p.v.stride[1], blocks, 2, 0, stage, n);
+            ATTN_FN(_copy)(&a, &m, &g_from, t * a.p.do1.stride[1], queries, 2, blocks, stage, n);
+        }
+        attn__copy_async_commit();
+    }
+    __syncthreads(); /* w */
+    int stage = 0, turn = 0;
+    for (int64_t t = blockIdx.x; t < a.p.tokens; t += gridDim.x) {
+        float x[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, y[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+        const float lse = r < queries ? a.p.lse[r * a.p.lse_stride + t] : 0.0f;
+        const float dlse = r < queries && a.p.dlse ? a.p.dlse[r * a.p.lse_stride + t] : 0.0f;
+        ATTN_FN(_wait)(a.stages);
+        __syncwarp();
+        ATTN_UNROLL
+        for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
+            const int n = m.first_strip + k / 2, q = k % 2 * 4 + c, is_key = 64 * n + 8 * q >= first;
+            const unsigned char *const w_at = m.w + r * ATTN_RES_PITCH + n * ATTN_RES_PIECE + ATTN_FN(_chunk)(r, q);
+            const unsigned char *const at = ATTN_FN(_piece)(&m, stage, n, r) + ATTN_FN(_chunk)(r, q);
+            uint32_t w[4], w_low[4], v[4], g[4];
+            ATTN_FN(_read)(w_at, r < queries, w);
+            ATTN_FN(_read)(w_at + queries * ATTN_RES_PITCH, a.low && r < queries, w_low);
+            ATTN_FN(_read)(at, r < blocks, v);
+            ATTN_FN(_read)(at + blocks * ATTN_RES_PIECE, r < queries, g);
+            ATTN_UNROLL
+            for (int i = 0; i < 4; i += 2) {
+                const uint32_t left[4] = { w[i], g[i], w[i + 1], g[i + 1] };
+                const uint32_t left_low[4] = { w_low[i], is_key ? v[i] : 0, w_low[i + 1], is_key ? v[i + 1] : 0 };
+                ATTN_RES_MMA(x, left, v + i);
+                ATTN_RES_MMA(y, left_low, v + i);
+            }
+        }
+        float *const given = m.given + turn * ATTN_RES_GIVEN_FLOATS, *const squares = given + ATTN_WARPS * 128;
+        *(float4 *)(void *)(given + warp * 128 + 4 * lane) = make_float4(x[0] + y[0], x[1] + y[1], x[2], x[3]);
+        if (r / 2 == c)
+            squares[warp * 8 + r] = r % 2 ? y[3] : y[2];
+        __syncthreads();
+        float u[2] = { 0.0f, 0.0f }, root[2] = { 0.0f, 0.0f }, weight[2], factor[2], down[2], mean = 0.0f;
+        x[0] = x[1] = 0.0f;
+        ATTN_UNROLL_4
+        for (int n = 0; n < ATTN_WARPS; ++n) {
+            const float4 z = *(const float4 *)(const void *)(given + n * 128 + 4 * lane);
+            const float2 q = *(const float2 *)(const void *)(squares + n * 8 + 2 * c);
+            x[0] += z.x, x[1] += z.y, u[0] += z.z, u[1] += z.w;
+            root[0] += q.x, root[1] += q.y;
+        }
+        turn ^= 1;
+        const float scale = m.scale[r < queries ? r : 0];
+        ATTN_UNROLL
+        for (int e = 0; e < 2; ++e) {
+            root[e] = ATTN_FN(_inverse_root)(root[e] / (float)a.p.key_dim + a.p.eps);
+            x[e] *= root[e] * a.p.scale * scale;
+            weight[e] = r < queries && 2 * c + e < blocks ? attn__exp2((x[e] - lse) * ATTN_LOG2E) : 0.0f;
+            mean += weight[e] * u[e];
+        }
+        mean += attn__shuffle_xor(mean, 1);
+        mean += attn__shuffle_xor(mean, 2);
+        ATTN_UNROLL
+        for (int e = 0; e < 2; ++e) {
+            const float dx = weight[e] == 0.0f ? 0.0f : weight[e] * (dlse + u[e] - mean);
+            factor[e] = dx * a.p.scale * root[e];
+            down[e] = dx * x[e];
+            ATTN_UNROLL
+            for (int mask = 4; mask < 32; mask *= 2)
+                down[e] += attn__shuffle_xor(down[e], mask);
+            down[e] *= root[e] * root[e] / (float)a.p.key_dim;
+        }
+        const float even = attn__shuffle(down[0], r / 2), odd = attn__shuffle(down[1], r / 2);
+        const float by_v = r % 2 ? odd : even; /* of row r of v */
+        uint32_t p_high, p_low, f_high, f_low, by_high, by_low;
+        ATTN_FN(_split)(weight[0], weight[1], &p_high, &p_low);
+        ATTN_FN(_split)(factor[0], factor[1], &f_high, &f_low);
+        ATTN_FN(_split)(factor[0] * scale, factor[1] * scale, &by_high, &by_low);
+        const uint32_t for_dv[4] = { attn__transpose_8x8(p_high), attn__transpose_8x8(p_low),
+                                     attn__transpose_8x8(by_high), attn__transpose_8x8(by_low) };
+        const uint32_t for_dw[2] = { f_high, f_low };
+
+        if (a.plain)
+            ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, for_dv, for_dw, by_v, dw, 1);
+        else
+            ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, for_dv, for_dw, by_v, dw, 0);
+        attn__copy_async_commit();
+        stage = stage + 1 < a.stages ? stage + 1 : 0;
+    }
+    /* Register 2t + e: query 2c + e, element t of chunk r. */
+    float *const part = a.part + (int64_t)blockIdx.x * queries * a.p.key_dim;
+    ATTN_UNROLL
+    for (int k = 0; k < ATTN_RES_OWN; ++k)
+        ATTN_UNROLL
+        for (int i = 0; i < 16; ++i) {
+            const int d = 64 * (m.first_strip + k) + 8 * r + i / 2, s = 2 * c + i % 2;
+            if (a.parts && s < queries && d >= first && d < a.p.dim)
+                part[s * a.p.key_dim + d - first] = dw[k][i];
+        }
+}
+#endif
+
+static int64_t ATTN_FN(_blocks)(const attn_res_params *p)
+{
+    return ATTN_FN(_grid)(p->tokens, ATTN_FN(_multiprocessors)() * ATTN_BLOCKS);
+}
+
+static size_t ATTN_FN(_workspace)(const attn_res_params *p, int least)
+{
+    (void)least;
+    (void)p;
+#if ATTN_RES_BACKWARD
+    return ATTN_FN(_part_bytes)(p, ATTN_FN(_blocks)(p));
+#else
+    return 0;
+#endif
+}
+
+/* Relies on what run/res.h promises of p.  As many queries at a time as leave room for a token, and as many tokens as
+ * then have room: with ATTN_BLOCKS blocks a multiprocessor, if that is one at least. */
+static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, size_t bytes, void *stream)
+{
+    const int stage = ATTN_RES_STAGE_BYTES(p->blocks + ATTN_RES_BACKWARD * p->queries);
+    const int64_t blocks = ATTN_FN(_blocks)(p);
+    cudaError_t e = cudaSuccess;
+    attn_device device;
+    ATTN_FN(_args) a;
+    ATTN_FN(_start)(p, &a);
+    ATTN_FN(_device)(&device);
+    (void)bytes;
+    a.low = p->gain.data || p->w.dtype != ATTN_DTYPE;
+    if (ATTN_RES_BACKWARD)
+        a.plain = p->dv.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_dv) && !(p->flags & ATTN_RES_ADD_DV);
+    else
+        a.plain = p->o1.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_o1);
+    int at_once = ATTN_RES_QUERY;
+    while (at_once > 1 && ATTN_RES_FIXED + ATTN_RES_W_BYTES(at_once, a.low) + stage > device.shared)
+        at_once--;
+    for (int s = 0; s < p->queries && e == cudaSuccess; s += at_once) {
+        const int queries = p->queries - s < at_once ? p->queries - s : at_once;
+        const int fixed = ATTN_RES_FIXED + ATTN_RES_W_BYTES(queries, a.low);
+        const int room = (device.shared + 1024) / ATTN_BLOCKS - 1024 - fixed;
+        const int64_t w_size = p->w.dtype == ATTN_F32 ? 4 : 2, o_size = p->o1.dtype == ATTN_F32 ? 4 : 2;
+        a.stages = room < 2 * stage ? 1 : room >= ATTN_RES_STAGES * stage ? ATTN_RES_STAGES : room / stage;
+        a.p.queries = queries;
+        a.p.w.data = (char *)p->w.data + s * p->w.stride[0] * w_size;
+        if (!ATTN_RES_BACKWARD && p->o1.data)
+            a.p.o1.data = (char *)p->o1.data + s * p->o1.stride[0] * o_size;
+        a.p.lse = p->lse ? p->lse + s * p->lse_stride : NULL;
+        if (ATTN_RES_BACKWARD && (p->dw || p->dgain)) {
+            a.part = (float *)workspace;
+            a.parts = blocks;
+        }
+        e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, fixed + a.stages * stage, stream, &a);
+    }
+#if ATTN_RES_BACKWARD
+    if (e == cudaSuccess)
+        e = ATTN_FN(_finish)(&a, stream);
+#endif
+    return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
+}
+
+#undef ATTN_RES_STRIPS
+#undef ATTN_RES_OWN
+#undef ATTN_RES_TILES
+#undef ATTN_RES_QUERY
+#undef ATTN_RES_STAGES
+#undef ATTN_RES_PIECE
+#undef ATTN_RES_PITCH
+#undef ATTN_RES_GIVEN
+#undef ATTN_RES_GIVEN_FLOATS
+#undef ATTN_RES_FIXED
+#undef ATTN_RES_W_BYTES
+#undef ATTN_RES_STAGE_BYTES
+#undef ATTN_RES_MMA
+#undef ATTN_RES_PACK
+#undef ATTN_RES_LOW
+#undef ATTN_RES_HIGH
+#include <attn/template/res_end_cuda.cuh>

@@ -1,0 +1,10 @@
+/* Made by gen/gen.sh from default.m4.  Do not edit: edit the table and run gen/gen.sh (docs/tables.md). */
+#define ATTN_NAME attn_res2_avx2_bf16_dany_q1k1
+#define ATTN_EXPORT 1
+#define ATTN_KERNEL ATTN_KERNEL_RES2
+#define ATTN_ARCH ATTN_ARCH_AVX2
+#define ATTN_DTYPE ATTN_BF16
+#define ATTN_HEAD_DIM 0
+#define ATTN_TILE_Q 1
+#define ATTN_TILE_K 1
+#include <attn/attn.h>
