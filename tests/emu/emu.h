@@ -122,6 +122,7 @@ struct emu_thread {
     long copy_group;  /* groups that this thread has committed */
     struct emu_view *view;
     uint32_t now, landed; /* own clock; own asynchronous operations that it has waited for */
+    uint32_t fenced;      /* own clock at its last attn__fence_async */
     void *sp;
     int fiber;
 };
@@ -216,6 +217,9 @@ extern int emu_racing;
 void emu_touch(const void *p, size_t bytes, int write, const char *site);
 /* Its asynchronous operations read or write from now on, until somebody has seen `stamp` (rising, from 1 on). */
 void emu_touch_async(const void *p, size_t bytes, int write, uint32_t stamp, const char *site);
+/* The same by TMA or wgmma, before which whoever wrote there must have called emu_fence. */
+void emu_touch_proxy(const void *p, size_t bytes, int write, uint32_t stamp, const char *site);
+void emu_fence(void);
 /* This thread knows that asynchronous operations of `agent` (2t + 1) up to `stamp` have ended. */
 void emu_see(int agent, uint32_t stamp);
 

@@ -393,6 +393,8 @@ int emu_elect(const char *site)
 void emu_fence_async(const char *site)
 {
     start("attn__fence_async", site);
+    if (emu_racing)
+        emu_fence();
 }
 
 /* ---- operations that land on an mbarrier ----------------------------------------------------------- */
@@ -517,7 +519,7 @@ static void take_off(flight *f, uint32_t to, uint32_t barrier, size_t align, con
         emu_fail(site, "%s: goes to another block than its mbarrier is of", what);
     f->serial = f->barrier->block->serial;
     f->stamp = new_stamp();
-    emu_touch_async(f->to, f->bytes, 1, f->stamp.at, site);
+    (f->kind == VALUES ? emu_touch_async : emu_touch_proxy)(f->to, f->bytes, 1, f->stamp.at, site);
     emu_defer(&emu_adrift, 0, flight_land, f, sizeof *f);
 }
 
@@ -667,7 +669,7 @@ static void depart(departure *d, uint32_t shared, size_t align, const char *what
     d->from = shared_at(shared, d->bytes, align, what, site);
     const stamp s = new_stamp();
     t->bulk_stamp[t->bulk_group % GROUPS] = s.at;
-    emu_touch_async(d->from, d->bytes, 0, s.at, site);
+    emu_touch_proxy(d->from, d->bytes, 0, s.at, site);
     emu_defer(&t->bulk, t->bulk_group, departure_land, d, sizeof *d);
 }
 
@@ -823,7 +825,7 @@ void emu_cluster_copy(uint32_t address, uint32_t shared, uint32_t bytes, uint32_
     if (bytes % 16 || !bytes)
         emu_fail(site, "%s: %u bytes, must be a multiple of 16", what, bytes);
     flight f = {.kind = RUN, .bytes = bytes, .from = shared_at(shared, bytes, 16, what, site)};
-    emu_touch_async(f.from, bytes, 0, own_thread()->stamps + 1, site);
+    emu_touch_proxy(f.from, bytes, 0, own_thread()->stamps + 1, site);
     take_off(&f, address, barrier, 16, what, site);
 }
 
@@ -1013,7 +1015,7 @@ static void chunk_touch(void *context, char *at, int outer, int inner)
     if (at < shared || at + 16 > shared + emu_shared_bytes)
         emu_fail(b->site, "wgmma reads byte %ld of shared memory, which has %zu", (long)(at - shared),
                  emu_shared_bytes);
-    emu_touch_async(at, 16, 0, b->stamp, b->site);
+    emu_touch_proxy(at, 16, 0, b->stamp, b->site);
 }
 
 static int same_issue(const issue *x, const issue *y)

@@ -5,6 +5,7 @@
  * earlier: by a barrier, __syncwarp, or what release and acquire it.  Shuffles, votes and products make lanes wait for
  * each other, but order no memory.  Each agent has a clock that ticks when it lets others see what it did; a view says
  * up to which tick of each agent somebody has seen.  Views are shared, because after a barrier all have the same.
+ * TMA and wgmma must not meet what a thread wrote and did not fence, seen or not.
  *
  * Each word of shared memory remembers its last write and six reads that are not ordered (of more, some at random);
  * a word that is accessed in parts remembers that for each byte.  Clocks go on from block to block, so nothing is
@@ -49,6 +50,7 @@ static uint32_t first_tick[EMU_RESIDENT]; /* of the block in each slot */
 static char *arena;
 static size_t arena_bytes;
 static cell *words, *parts; /* of the whole arena; memory for what is touched */
+static int by_proxy;        /* the access at hand is one of TMA or wgmma */
 
 /* ---- views -------------------------------------------------------------------------------------- */
 
@@ -185,6 +187,7 @@ void emu_race_launch(int threads, int cluster)
     agents = 2 * threads * cluster;
     first_agent_threads = threads;
     unused = NULL;
+    by_proxy = 0; /* the launch before may have ended in an access */
     while (all) {
         view *v = all;
         all = v->next;
@@ -201,7 +204,7 @@ void emu_race_block(emu_block *b)
         emu_thread *t = &b->thread[i];
         t->agent = 2 * (b->rank * b->threads + i);
         view_set(&t->view, NULL);
-        t->now = t->landed = latest;
+        t->now = t->landed = t->fenced = latest;
     }
 }
 
@@ -238,11 +241,12 @@ static void put_access(const char *before, const use *a, int write)
     put_place(a);
 }
 
-static void report(const emu_block *b, const void *p, const use *then, int then_write, const use *now, int write)
+static void report(const emu_block *b, const void *p, const use *then, int then_write, const use *now, int write,
+                   const char *before)
 {
     emu_text("race on byte %ld of the shared memory of block %u:", (long)((const char *)p - b->shared), b->index.x);
     put_access("", now, write);
-    put_access("and before it, not seen, a ", then, then_write);
+    put_access(before, then, then_write);
     emu_text("\n  ");
     emu_fail(NULL, "race");
 }
@@ -254,15 +258,25 @@ static inline int seen(const emu_thread *t, const use *a)
            (a->agent == t->agent + 1 && a->tick <= t->landed) || (t->view && t->view->at[a->agent] >= a->tick);
 }
 
+/* Whether its thread has called emu_fence since. */
+static int fenced(const emu_block *b, const use *a)
+{
+    const int n = a->agent / 2;
+    return a->agent & 1 || a->tick < first_tick[b->slot] ||
+           a->tick <= b->first[n / first_agent_threads].thread[n % first_agent_threads].fenced;
+}
+
 static void cell_access(cell *c, const emu_block *b, const char *p, int write, const use *now)
 {
     const emu_thread *t = emu_self;
     if (!seen(t, &c->write))
-        report(b, p, &c->write, 1, now, write);
+        report(b, p, &c->write, 1, now, write, "and before it, not seen, a ");
+    if (by_proxy && !fenced(b, &c->write))
+        report(b, p, &c->write, 1, now, write, "and before it, with no attn__fence_async since, a ");
     if (write) {
         for (int i = 0; i < c->reads; i++)
             if (!seen(t, &c->read[i]))
-                report(b, p, &c->read[i], 0, now, 1);
+                report(b, p, &c->read[i], 0, now, 1, "and before it, not seen, a ");
         c->write = *now;
         c->reads = 0;
         return;
@@ -347,6 +361,19 @@ void emu_touch_async(const void *p, size_t bytes, int write, uint32_t stamp, con
 {
     if (emu_racing && emu_self)
         touch_at(site, 1, p, bytes, write, 1, stamp_tick(emu_self->block, stamp));
+}
+
+void emu_touch_proxy(const void *p, size_t bytes, int write, uint32_t stamp, const char *site)
+{
+    by_proxy = 1;
+    emu_touch_async(p, bytes, write, stamp, site);
+    by_proxy = 0;
+}
+
+void emu_fence(void)
+{
+    emu_self->fenced = emu_self->now;
+    tick(emu_self);
 }
 
 /* ---- what gcc calls ----------------------------------------------------------------------------- */
