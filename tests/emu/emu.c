@@ -27,13 +27,14 @@ static emu_block *blocks;           /* [slots] */
 static int slots, alive_blocks;
 static emu_warp *warps[EMU_RESIDENT * EMU_WARPS]; /* of all blocks that are alive */
 static int warp_count, current;     /* the warp that ran last */
+static int starved;                 /* thread of each block that comes last under EMU_STARVED */
 static int waiters;                 /* threads with a key */
 static long spins, serial;
 static int given_up;
 static jmp_buf main_program;
 static uint64_t random_state;
 
-static const char *const schedules[] = {"round robin", "greedy", "random"};
+static const char *const schedules[] = {"round robin", "greedy", "random", "starved"};
 static const char *const landings[] = {"early", "late", "anytime"};
 
 /* ---- reports ------------------------------------------------------------------------------------ */
@@ -176,11 +177,19 @@ static int next_lane(uint32_t ready, int lane)
     return __builtin_ctz(above ? above : ready);
 }
 
+/* Lanes that may be chosen: not the starved one, unless all may. */
+static uint32_t ready_of(const emu_warp *w, int all)
+{
+    return all || w->number != starved / EMU_WARP ? w->ready : w->ready & ~(1u << starved % EMU_WARP);
+}
+
 /* on: leave this warp if there is another. */
 static emu_thread *choose(int on)
 {
     int w = current, lane = emu_self ? emu_self->lane : 31;
-    if (emu_set.schedule == EMU_RANDOM) {
+    /* Now and then even that one runs: it may be what all others ask for. */
+    const int all = emu_set.schedule != EMU_STARVED || one_in(4096);
+    if (emu_set.schedule >= EMU_RANDOM) {
         w = (int)(emu_random() % (unsigned)warp_count);
         lane = (int)(emu_random() & 31);
     } else if (warps[w]->ready && !on &&
@@ -190,11 +199,13 @@ static emu_thread *choose(int on)
         lane = 31;
         w = w + 1 < warp_count ? w + 1 : 0;
     }
-    for (int n = 0; n < warp_count; n++, w = w + 1 < warp_count ? w + 1 : 0)
-        if (warps[w]->ready) {
+    for (int n = 0; n < (all ? 1 : 2) * warp_count; n++, w = w + 1 < warp_count ? w + 1 : 0) {
+        const uint32_t ready = ready_of(warps[w], all || n >= warp_count);
+        if (ready) {
             current = w;
-            return &warps[w]->lanes[next_lane(warps[w]->ready, lane)];
+            return &warps[w]->lanes[next_lane(ready, lane)];
         }
+    }
     return NULL;
 }
 
@@ -223,7 +234,7 @@ static void step(void)
     spins = 0;
     if (emu_set.schedule == EMU_ROUND_ROBIN)
         hand_over(1);
-    else if (emu_set.schedule == EMU_RANDOM && one_in(2))
+    else if (emu_set.schedule >= EMU_RANDOM && one_in(2))
         hand_over(0);
 }
 
@@ -238,7 +249,7 @@ void emu_pause(const char *site)
         if (one_in(8))
             land_any(&emu_adrift);
     }
-    if (emu_set.schedule == EMU_RANDOM && one_in(8))
+    if (emu_set.schedule >= EMU_RANDOM && one_in(8))
         hand_over(0);
 }
 
@@ -643,6 +654,8 @@ int emu_launch(const emu_kernel *k, unsigned grid, unsigned threads, size_t shar
     if (!random_state)
         random_state = 1;
     alive_blocks = current = waiters = given_up = 0;
+    /* Half of the time one of the first warp, which in many kernels has a role of its own. */
+    starved = (int)(emu_random() % (emu_random() % 2 ? threads : EMU_WARP));
     spins = 0;
     queue_empty(&emu_adrift);
     blocks = calloc((size_t)slots, sizeof *blocks);

@@ -29,6 +29,7 @@ enum {
     EMU_ROUND_ROBIN, /* the next warp, after each step */
     EMU_GREEDY,      /* the same warp, until all of its lanes wait */
     EMU_RANDOM,      /* any */
+    EMU_STARVED,     /* any but one thread, while there are others */
     EMU_SCHEDULES
 };
 
