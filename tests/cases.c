@@ -646,6 +646,11 @@ static void derive_fillers(deriver *v)
                 c.splits = 3;
                 if (shape < 2 && n < 3)
                     add(v, &c);
+                /* Its weight may be too small for f32.  The bars of f32 are too narrow for such scores. */
+                c.splits = 0;
+                c.scale = 4;
+                if (fill == FILL_INF_V && n < 2 && c.dtype != ATTN_F32 && c.kv_dtype != ATTN_F32)
+                    add(v, &c);
             }
 }
 
