@@ -33,6 +33,7 @@ static const struct {
     {VARLEN_CU_K, 0, "cu_seqlens_k", 3, -5, "cu_seqlens_k[3] -5: must be ", 0},
     {VARLEN_CU_K, 0, "cu_seqlens_k", 4, 99999, "cu_seqlens_k[4] 99999: must be ", 0},
     {VARLEN_USED_Q, 0, "seqused_q", 0, 100, "seqused_q[0] 100: must be 0 to 37", 1},
+    {VARLEN_USED_Q, 0, "seqused_q", 3, 100, "seqused_q[3] 100: must be 0 to 37", 1},
     {VARLEN_USED_Q, 0, "seqused_q", 3, -1, "seqused_q[3] -1: must be 0 to 37", 1},
     {VARLEN_USED_K, 0, "seqused_k", 1, 42, "seqused_k[1] 42: must be 0 to 41", 1},
     {VARLEN_USED_K, 0, "seqused_k", 2, INT32_MIN, "seqused_k[2] -2147483648: must be 0 to 41", 1},
