@@ -63,7 +63,8 @@
 #if defined(ATTN_KV_DTYPE) || defined(ATTN_HEAD_DIM_V) || defined(ATTN_GQA) || defined(ATTN_CAUSAL) || \
     defined(ATTN_WINDOW) || defined(ATTN_CHUNK) || defined(ATTN_SINK_TOKENS) || defined(ATTN_SINK_LOGITS) || \
     defined(ATTN_SOFTCAP) || defined(ATTN_ALIBI) || defined(ATTN_BIAS) || defined(ATTN_BOOL_MASK) || \
-    defined(ATTN_VARLEN) || defined(ATTN_PAGED) || defined(ATTN_SCORE_MOD) || defined(ATTN_MASK) || \
+    defined(ATTN_VARLEN) || defined(ATTN_PAGED) || defined(ATTN_SCALED) || defined(ATTN_ROPE) || \
+    defined(ATTN_SCORE_MOD) || defined(ATTN_MASK) || \
     defined(ATTN_STAGES) || defined(ATTN_DEBUG)
 #error "attn: ATTN_KERNEL_RES... has no flags, no ratio, one type and one dim; leave the parameters of attention out"
 #endif
@@ -81,5 +82,7 @@
 #define ATTN_BOOL_MASK   0
 #define ATTN_VARLEN      0
 #define ATTN_PAGED       0
+#define ATTN_SCALED      0
+#define ATTN_ROPE        0
 #define ATTN_STAGES      1
 #define ATTN_DEBUG       0

@@ -120,8 +120,6 @@ typedef struct ATTN_FN(_args) {
     float *part_l;     /* [parts][part_rows] sum of 2^(score - m) */
 } ATTN_FN(_args);
 
-#include <attn/template/device_cuda.cuh>
-
 static int64_t ATTN_FN(_ceil)(int64_t x, int64_t y)
 {
     return x / y + (x % y != 0);
