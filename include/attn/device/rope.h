@@ -2,8 +2,8 @@
  *
  * Pair n of `dims` rotated dims turns by position * base^(-2n / dims).  A position of a million turns by thousands of
  * radians, of which f32 keeps no fraction; so angles are counted in turns, as 64-bit fractions of one: their products
- * with positions drop whole turns by themselves, and err by less than 2^-32 of a turn for any int32 position.
- * The same bits on every machine but for contracted multiply-adds.  C11, C++ and CUDA. */
+ * with positions drop whole turns by themselves, and err by less than 2^-32 of a turn up to a position of a million,
+ * 2^-21 for any int32.  C11, C++ and CUDA. */
 #ifndef ATTN_DEVICE_ROPE_H
 #define ATTN_DEVICE_ROPE_H
 
@@ -71,8 +71,18 @@ ATTN_ROPE_FN void attn__rope_sincos(uint32_t turn, float *sine, float *cosine)
     *cosine = quarter - 1 < 2u ? -b : b; /* negative in the second and third quarter */
 }
 
-/* Of a pair at a position; in tables those below 0 have the angles of 0. */
-ATTN_ROPE_FN void attn__rope_angle(const attn__rope *r, int pair, int64_t position, float *sine, float *cosine)
+/* How far a pair turns in a position, in 2^-64 of a turn. */
+ATTN_ROPE_FN double attn__rope_frequency(const attn__rope *r, int pair)
+{
+    double f = r->unit;
+    for (int k = 0; k < ATTN_ROPE_POWERS; ++k)
+        f *= pair >> k & 1 ? r->power[k] : 1.0;
+    return f;
+}
+
+/* Of a pair of this frequency at a position; in tables those below 0 have the angles of 0. */
+ATTN_ROPE_FN void attn__rope_angle_of(const attn__rope *r, int pair, double frequency, int64_t position, float *sine,
+                                      float *cosine)
 {
     if (r->cos) {
         const int64_t at = (position < 0 ? 0 : position) * r->half + pair;
@@ -80,11 +90,11 @@ ATTN_ROPE_FN void attn__rope_angle(const attn__rope *r, int pair, int64_t positi
         *cosine = r->cos[at];
         return;
     }
-    double f = r->unit;
-    for (int k = 0; k < ATTN_ROPE_POWERS; ++k)
-        if (pair >> k & 1)
-            f *= r->power[k];
-    attn__rope_sincos((uint32_t)((uint64_t)position * (uint64_t)f >> 32), sine, cosine);
+    attn__rope_sincos((uint32_t)((uint64_t)position * (uint64_t)frequency >> 32), sine, cosine);
+}
+ATTN_ROPE_FN void attn__rope_angle(const attn__rope *r, int pair, int64_t position, float *sine, float *cosine)
+{
+    attn__rope_angle_of(r, pair, attn__rope_frequency(r, pair), position, sine, cosine);
 }
 
 /* Dim d of a rotated pair: own is x[d], other is x[attn__rope_other(d)]. */

@@ -86,14 +86,17 @@ ATTN_DEVICE ATTN_FN(_strip) ATTN_FN(_strip_make)(const ATTN_FN(_args) *a, int64_
     memset(&s, 0, sizeof s);
     if (number >= a->strips)
         return s;
-    int64_t row = number / a->per_token, first = 0, i, len_q = p->seq_q, len_k = p->seq_k, base_k = 0;
+    /* 64-bit division takes a hundred instructions. */
+    const int few = a->strips <= INT32_MAX;
+    int64_t row = few ? (int64_t)((unsigned)number / (unsigned)a->per_token) : number / a->per_token;
+    int64_t first = 0, i, len_q = p->seq_q, len_k = p->seq_k, base_k = 0;
     int part = (int)(number - row * a->per_token), b;
     if (p->cu_seqlens_q) {
         b = ATTN_FN(_sequence_of)(p, row);
         i = row - p->cu_seqlens_q[b];
         len_q = ATTN_FN(_clamp)((int64_t)p->cu_seqlens_q[b + 1] - p->cu_seqlens_q[b], p->seq_q);
     } else {
-        b = (int)(row / p->seq_q);
+        b = few ? (int)((unsigned)row / (unsigned)p->seq_q) : (int)(row / p->seq_q);
         i = row = row - (int64_t)b * p->seq_q;
         first = b;
     }
@@ -166,14 +169,20 @@ ATTN_DEVICE void ATTN_FN(_angles)(const attn__rope *r, int rotated, int64_t posi
     }
     if (!rotated || d >= 2 * r->half)
         return;
+    double f = attn__rope_frequency(r, attn__rope_pair(r, d));
     ATTN_UNROLL
-    for (int e = 0; e < 8; ++e)
+    for (int e = 0; e < 8; ++e) {
+        const int pair = attn__rope_pair(r, d + e);
         if (r->style == ATTN_ROPE_INTERLEAVED && e % 2) {
             sine[e] = sine[e - 1];
             cosine[e] = cosine[e - 1];
+            f *= r->power[0]; /* of the next pair */
         } else if (d + e < 2 * r->half) {
-            attn__rope_angle(r, attn__rope_pair(r, d + e), position, &sine[e], &cosine[e]);
+            f = pair ? f : r->unit;
+            attn__rope_angle_of(r, pair, f, position, &sine[e], &cosine[e]);
+            f *= r->style == ATTN_ROPE_INTERLEAVED ? 1.0 : r->power[0];
         }
+    }
 }
 
 /* The same dims, rotated. */
@@ -262,9 +271,7 @@ ATTN_DEVICE void ATTN_FN(_write_narrow)(const ATTN_FN(_side) *side, int64_t at, 
 
 ATTN_DEVICE void ATTN_FN(_write)(const ATTN_FN(_side) *side, int64_t at, int d, const float *x)
 {
-    if (side->to.dtype > ATTN_BF16) {
-        ATTN_FN(_write_narrow)(side, at, d, x);
-    } else if (side->wide_to) {
+    if (side->wide_to) {
         ATTN_FN(_put8)(side->to.data, at + ATTN_FN(_dim_at)(&side->to, d), side->to.dtype, x);
     } else {
         ATTN_UNROLL
@@ -291,64 +298,90 @@ ATTN_DEVICE void ATTN_FN(_take)(const ATTN_FN(_args) *a, const ATTN_FN(_strip) *
         ATTN_FN(_read)(side, at, d, x);
 }
 
-/* What is to be stored of eight dims, as their scale asks; most: of the group, where the scale is computed. */
-ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_side) *side, const ATTN_FN(_strip) *s, int h, int d, int most, float *x)
+/* Eight dims of a narrow type, divided by their scale; most: of the group, where that is computed. */
+ATTN_DEVICE void ATTN_FN(_scale)(const ATTN_FN(_side) *side, const ATTN_FN(_strip) *s, int h, int d, int most, float *x)
 {
     const attn_scale *scale = &side->scale;
-    if (side->to.dtype > ATTN_BF16 && scale->scale) {
-        const int group = scale->group ? scale->group : side->dim;
-        const int64_t at = s->scale + (s->head + h) * scale->stride[2] + d / group * scale->stride[3];
-        float by, add = 0.0f;
-        if (side->compute) {
-            by = attn__f32_from_bits((uint32_t)most) / ATTN_FN(_largest)(side->to.dtype);
-            if (d % group == 0)
-                ((float *)(uintptr_t)scale->scale)[at] = by;
-        } else {
-            by = scale->scale[at];
-            add = scale->zero ? scale->zero[at] : 0.0f;
-        }
-        ATTN_UNROLL
-        for (int e = 0; e < 8; ++e)
-            x[e] = (by == 0.0f ? 0.0f : x[e] / by) + add;
+    const int group = scale->group ? scale->group : side->dim;
+    const int64_t at = s->scale + (s->head + h) * scale->stride[2] + d / group * scale->stride[3];
+    float by, add = 0.0f;
+    if (side->compute) {
+        by = attn__f32_from_bits((uint32_t)most) / ATTN_FN(_largest)(side->to.dtype);
+        if (d % group == 0)
+            ((float *)(uintptr_t)scale->scale)[at] = by;
+    } else {
+        by = scale->scale[at];
+        add = scale->zero ? scale->zero[at] : 0.0f;
     }
-    ATTN_FN(_write)(side, s->to + (s->head + h) * side->to.stride[2], d, x);
+    ATTN_UNROLL
+    for (int e = 0; e < 8; ++e)
+        x[e] = (by == 0.0f ? 0.0f : x[e] / by) + add;
 }
 
-/* Every lane of a warp comes to each shuffle, whatever its strip is. */
-ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, 2)
+/* The greatest of the groups of a head's dims that the lanes hold, or of all its dims if that is more than they hold.
+ * Every lane of a warp comes here. */
+ATTN_DEVICE int ATTN_FN(_greatest)(const ATTN_FN(_args) *a, const ATTN_FN(_strip) *s, int h, int d)
 {
-    const int lanes = a.lanes, own = 8 * (attn__lane() & (lanes - 1)), step = 8 * lanes;
+    const ATTN_FN(_side) *side = &a->side[s->side];
+    const int step = 8 * a->lanes, group = side->scale.group, rotated = side->rotated && s->heads;
+    float sine[8], cosine[8], x[8];
+    int most = 0;
+    ATTN_NO_UNROLL
+    for (int t = a->tall ? d % step : d; t < (a->tall ? a->dims + step : d + 1); t += step) {
+        ATTN_FN(_angles)(&a->rope, rotated, s->position, t, sine, cosine);
+        ATTN_FN(_take)(a, s, h, t, sine, cosine, x);
+        if (!group || t == d)
+            most = ATTN_FN(_most_of)(x, most);
+    }
+    return ATTN_FN(_most)(most, a->lanes, group ? group : step);
+}
+
+/* All strips of a block.  narrow, a constant: may something be stored in 8 or 4 bits? */
+ATTN_DEVICE void ATTN_FN(_strips)(const ATTN_FN(_args) *a, int narrow)
+{
+    const int lanes = a->lanes, own = 8 * (attn__lane() & (lanes - 1)), step = 8 * lanes;
+    const int heads = narrow ? 1 : 4; /* at once, so that their loads are under way together */
     const int64_t at_once = (int64_t)gridDim.x * (ATTN_THREADS / lanes);
     const int64_t before = ((int64_t)blockIdx.x * ATTN_THREADS + threadIdx.x / 32 * 32) / lanes;
-    for (int64_t n = before; n < a.strips; n += at_once) {
-        const ATTN_FN(_strip) s = ATTN_FN(_strip_make)(&a, n + attn__lane() / lanes);
-        const ATTN_FN(_side) *side = &a.side[s.side];
-        const int rotated = side->rotated && s.heads;
+    for (int64_t n = before; n < a->strips; n += at_once) {
+        const ATTN_FN(_strip) s = ATTN_FN(_strip_make)(a, n + attn__lane() / lanes);
+        const ATTN_FN(_side) *side = &a->side[s.side];
         ATTN_NO_UNROLL
-        for (int d = own; d < a.dims + own; d += step) {
-            float sine[8], cosine[8], x[8];
-            ATTN_FN(_angles)(&a.rope, rotated, s.position, d, sine, cosine);
+        for (int d = own; d < a->dims + own; d += step) {
+            float sine[8], cosine[8];
+            ATTN_FN(_angles)(&a->rope, side->rotated && s.heads, s.position, d, sine, cosine);
             ATTN_NO_UNROLL
-            for (int h = 0; h < a.each; ++h) {
-                int most = 0;
-                ATTN_FN(_take)(&a, &s, h, d, sine, cosine, x);
-                if (a.compute) {
-                    most = ATTN_FN(_most_of)(x, 0);
-                    /* A group of more dims than the lanes hold. */
-                    ATTN_NO_UNROLL
-                    for (int t = own; a.tall && t < a.dims + own; t += step) {
-                        float y[8], sine2[8], cosine2[8];
-                        ATTN_FN(_angles)(&a.rope, rotated, s.position, t, sine2, cosine2);
-                        ATTN_FN(_take)(&a, &s, h, t, sine2, cosine2, y);
-                        most = side->scale.group ? most : ATTN_FN(_most_of)(y, most);
+            for (int h = 0; h < a->each; h += heads) {
+                float x[4][8];
+                const int most = narrow && a->compute ? ATTN_FN(_greatest)(a, &s, h, d) : 0;
+                ATTN_UNROLL
+                for (int e = 0; e < heads; ++e)
+                    ATTN_FN(_take)(a, &s, h + e, d, sine, cosine, x[e]);
+                ATTN_UNROLL
+                for (int e = 0; e < heads; ++e) {
+                    if (h + e >= s.heads || d >= side->dim)
+                        continue;
+                    const int64_t to = s.to + (s.head + h + e) * side->to.stride[2];
+                    if (narrow && side->to.dtype > ATTN_BF16) {
+                        if (side->scale.scale)
+                            ATTN_FN(_scale)(side, &s, h + e, d, most, x[e]);
+                        ATTN_FN(_write_narrow)(side, to, d, x[e]);
+                    } else {
+                        ATTN_FN(_write)(side, to, d, x[e]);
                     }
-                    most = ATTN_FN(_most)(most, lanes, side->scale.group ? side->scale.group : step);
                 }
-                if (h < s.heads && d < side->dim)
-                    ATTN_FN(_store)(side, &s, h, d, most, x);
             }
         }
     }
+}
+
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, 2)
+{
+    ATTN_FN(_strips)(&a, 0);
+}
+ATTN_GLOBAL(ATTN_FN(_narrow_kernel), ATTN_FN(_args), ATTN_THREADS, 2)
+{
+    ATTN_FN(_strips)(&a, 1);
 }
 
 static attn_status ATTN_FN(_launch)(const attn_params *p, const attn_append_params *n, void *stream)
@@ -399,7 +432,9 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, const attn_append_para
     a.tall = 8 * a.lanes < a.dims && (!p->k_scale.group || !p->v_scale.group);
     const int64_t per_block = ATTN_THREADS / a.lanes, blocks = (a.strips + per_block - 1) / per_block;
     const unsigned grid = blocks < ATTN_GRID_MOST ? (unsigned)blocks : ATTN_GRID_MOST;
-    const cudaError_t e = ATTN_LAUNCH(ATTN_FN(_kernel), grid, ATTN_THREADS, 0, stream, &a);
+    const cudaError_t e = p->k.dtype > ATTN_BF16
+                              ? ATTN_LAUNCH(ATTN_FN(_narrow_kernel), grid, ATTN_THREADS, 0, stream, &a)
+                              : ATTN_LAUNCH(ATTN_FN(_kernel), grid, ATTN_THREADS, 0, stream, &a);
     return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
 }
 
