@@ -4,6 +4,7 @@
 # FILE is tables/default.m4, whose rows it narrows to the model: so archs, tiles and what is tuned stand there alone.
 # For each shape and type, an arch has the first row of `all` flags there that covers the head_dim, with the flags of
 # the model and what serving needs; and ahead of it, for plain causal shapes, the first `causal` row, if any does.
+# Rows of kernels that serve all types and dims are taken as they are; those of decode are not taken.
 BEGIN {
     FS = "\t"
     while ((getline line < general) > 0)
@@ -29,6 +30,12 @@ function read_general(line, column)
         return
     gsub(/^attn_row\(|\)$/, "", line)
     split(line, column, ",")
+    if (column[1] == "append" || column[1] == "merge") {
+        gsub(/,/, ", ", line)
+        whole = whole "attn_row(" line ")\n"
+    }
+    if (column[1] != "forward")
+        return
     general_rows++
     arch_of[general_rows] = column[2]
     types_of[general_rows] = "," (column[3] == "T" ? loop : column[3]) ","
@@ -144,4 +151,5 @@ END {
     if ("f16" in dtypes)
         rows("f16")
     rows("f32")
+    printf "\n%s", whole
 }

@@ -212,7 +212,7 @@ for key in $(cat keys) smollm2 gptoss gemma2_2b dsv3 whisper; do
     runs "model $key" "$gen" --list "$key"
 done
 "$gen" --list gemma2_2b >want
-{ "$gen" --list gemma2_2b_g; "$gen" --list gemma2_2b_l; } | sort >both
+{ "$gen" --list gemma2_2b_g; "$gen" --list gemma2_2b_l; } | sort -u >both
 sort want >sorted
 same "gemma2_2b is gemma2_2b_l and gemma2_2b_g" both sorted
 "$gen" --show gptoss >shown.m4

@@ -151,8 +151,8 @@ static inline int32_t attn__default_device(const attn_instance *const *list, siz
 /* ATTN_KERNEL_...: the names in rows. */
 static inline const char *attn__kernel_name(int32_t kernel)
 {
-    static const char *const names[] = { "?", "forward", "append", "merge" };
-    return names[kernel >= 1 && kernel <= 3 ? kernel : 0];
+    static const char *const names[] = { "?", "forward", "decode", "append", "merge" };
+    return names[kernel >= ATTN_KERNEL_FORWARD && kernel <= ATTN_KERNEL_MERGE ? kernel : 0];
 }
 
 /* For a kernel that is chosen by nothing but where memory lies: its first instance that this device executes.  NULL and

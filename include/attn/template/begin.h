@@ -19,8 +19,8 @@
 #if ATTN_KERNEL == ATTN_KERNEL_APPEND || ATTN_KERNEL == ATTN_KERNEL_MERGE
 #if defined(ATTN_DTYPE) || defined(ATTN_KV_DTYPE) || defined(ATTN_HEAD_DIM) || defined(ATTN_HEAD_DIM_V) || \
     defined(ATTN_HEAD_DIM_MIN) || defined(ATTN_GQA) || defined(ATTN_TILE_Q) || defined(ATTN_TILE_K) || \
-    defined(ATTN_WARPS) || defined(ATTN_STAGES) || defined(ATTN_BLOCKS) || defined(ATTN_ROWS) || defined(ATTN_SPILL) || \
-    defined(ATTN_DEBUG)
+    defined(ATTN_WARPS) || defined(ATTN_STAGES) || defined(ATTN_BLOCKS) || defined(ATTN_ROWS) || \
+    defined(ATTN_SPILL) || defined(ATTN_DEBUG)
 #error "attn: ATTN_KERNEL_APPEND and ATTN_KERNEL_MERGE take ATTN_NAME and ATTN_ARCH alone; leave types, dims and tiles out"
 #endif
 #if defined(ATTN_ARCH) && ATTN_ARCH != ATTN_ARCH_SIMT
