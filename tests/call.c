@@ -608,17 +608,10 @@ void case_free(case_call *call)
 
 int case_executes(const attn_instance *t, char *reason, size_t size)
 {
-    test_case c;
-    case_call call;
-    attn_info info;
-    case_plain(t, &c);
-    if (case_make(&c, 1, &call))
-        return 0;
-    call.p.device = t->device ? ATTN_DEVICE_CUDA : ATTN_DEVICE_CPU;
-    attn_status status = attn_list_query(&t, 1, &call.p, &info);
-    case_free(&call);
-    snprintf(reason, size, "%s", info.text);
-    return status != ATTN_ERR_ARCH;
+    attn__text text = { reason, size };
+    if (size)
+        *reason = '\0';
+    return attn__runs(t, &text);
 }
 
 attn_status case_forward(case_call *call, const attn_instance *instance, int workspace, attn_info *info)
