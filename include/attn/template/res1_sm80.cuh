@@ -30,7 +30,6 @@
  *     dv[n][d] = [P | dx r][n][s | s] [dO1 ; w][s | s][d] - v ...          rows 8 .. 15: the low halves of the factors
  *     dw[d][s] += [v | v][d][n | n] [dx r high ; low][n | n][s]            in registers over all tokens of the block */
 
-#include <attn/device/copy.cuh>
 #include <attn/device/mma.cuh>
 #include <attn/template/res_cuda.cuh>
 
@@ -38,14 +37,13 @@
 #define ATTN_RES_STRIPS (ATTN_RES_OWN * ATTN_WARPS) /* of a row, whatever its length: zeros beyond, but no branches */
 #define ATTN_RES_TILES ((ATTN_TILE_K + 7) / 8)          /* of 8 blocks */
 #define ATTN_RES_QUERY (ATTN_TILE_Q < 8 ? ATTN_TILE_Q : 8) /* queries at a time */
-#define ATTN_RES_STAGES 4                               /* tokens in shared memory, at most */
 /* Bytes of a strip of one row, and of a row of w. */
 #define ATTN_RES_PIECE 128
 #define ATTN_RES_PITCH (ATTN_RES_STRIPS * ATTN_RES_PIECE)
 /* Floats that a lane gives to the other warps for each tile, and all of them: twice, by turns, and the rows' scale. */
 #define ATTN_RES_GIVEN (ATTN_RES_BACKWARD ? 4 : 2)
 #define ATTN_RES_GIVEN_FLOATS (ATTN_WARPS * ATTN_RES_TILES * (32 * ATTN_RES_GIVEN + 8))
-#define ATTN_RES_FIXED (4 * (2 * ATTN_RES_GIVEN_FLOATS + 8))
+#define ATTN_RES_FIXED (1024 * ATTN_WARPS + 4 * (2 * ATTN_RES_GIVEN_FLOATS + 8))
 #define ATTN_RES_W_BYTES(queries, low) ((queries) * (1 + (low)) * ATTN_RES_PITCH)
 #define ATTN_RES_STAGE_BYTES(rows) ((rows) * ATTN_RES_STRIPS * ATTN_RES_PIECE)
 enum {
@@ -70,6 +68,7 @@ enum {
 
 /* What lies where in shared memory. */
 typedef struct ATTN_FN(_space) {
+    unsigned char *out;  /* [8][PIECE], the warp's own: a strip of results */
     float *given;        /* [2][GIVEN_FLOATS] */
     float *scale;        /* [8] of rows of w */
     unsigned char *w;    /* [S][PITCH], then the low halves */
@@ -91,22 +90,10 @@ ATTN_DEVICE void ATTN_FN(_read)(const unsigned char *shared, int is, uint32_t *x
     x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
 }
 
-/* Waits for the oldest of `stages` groups of copies. */
-ATTN_DEVICE void ATTN_FN(_wait)(int stages)
-{
-    if (stages == 1)
-        ATTN_COPY_ASYNC_WAIT(0);
-    else if (stages == 2)
-        ATTN_COPY_ASYNC_WAIT(1);
-    else if (stages == 3)
-        ATTN_COPY_ASYNC_WAIT(2);
-    else
-        ATTN_COPY_ASYNC_WAIT(3);
-}
-
 ATTN_DEVICE void ATTN_FN(_space_make)(const ATTN_FN(_args) *a, unsigned char *shared, ATTN_FN(_space) *m)
 {
-    m->given = (float *)(void *)shared;
+    m->out = shared + (int)threadIdx.x / 32 * 1024;
+    m->given = (float *)(void *)(shared + 1024 * ATTN_WARPS);
     m->scale = m->given + 2 * ATTN_RES_GIVEN_FLOATS;
     m->first_strip = (int)threadIdx.x / 32 * ATTN_RES_OWN;
     m->w = shared + ATTN_RES_FIXED;
@@ -179,6 +166,50 @@ ATTN_DEVICE void ATTN_FN(_copy)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *
     }
 }
 
+/* Results of the instance's type: lane (r, c) has dims 16c .. 16c + 15 of the strip and row r in out.  Rows of 128
+ * bytes are stored at once, which takes them through shared memory: pieces of 16 bytes of 8 rows cost twice the time.
+ * A lane loads and stores of rows lane / 8 and + 4, which begin at to[0] and to[1].  add: to what is there. */
+ATTN_DEVICE void ATTN_FN(_put_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, uint16_t *const *to,
+                                     int64_t token, int rows, int n, int add, float (*out)[8])
+{
+    const int r = attn__lane() / 4, c = attn__lane() % 4, q = attn__lane() % 8, d = 64 * n + 8 * q;
+    unsigned char *const own = m->out + r * ATTN_RES_PIECE;
+    if (add) {
+        ATTN_UNROLL
+        for (int i = 0; i < 2; ++i) {
+            const int row = 4 * i + attn__lane() / 8;
+            if (row < rows && d < a->p.dim)
+                *(uint4 *)(void *)(m->out + row * ATTN_RES_PIECE + (q ^ row) * 16) =
+                    *(const uint4 *)(const void *)(to[i] + token + d);
+        }
+        __syncwarp();
+    }
+    ATTN_UNROLL
+    for (int e = 0; e < 2; ++e) {
+        const float *x = out[e];
+        uint32_t old[4];
+        unsigned char *const at = own + ((2 * c + e) ^ r) * 16;
+        ATTN_FN(_read)(at, add && r < rows && 64 * n + 16 * c + 8 * e < a->p.dim, old);
+        if (add)
+            *(uint4 *)(void *)at = make_uint4(ATTN_RES_PACK(x[0] + ATTN_RES_LOW(old[0]), x[1] + ATTN_RES_HIGH(old[0])),
+                                              ATTN_RES_PACK(x[2] + ATTN_RES_LOW(old[1]), x[3] + ATTN_RES_HIGH(old[1])),
+                                              ATTN_RES_PACK(x[4] + ATTN_RES_LOW(old[2]), x[5] + ATTN_RES_HIGH(old[2])),
+                                              ATTN_RES_PACK(x[6] + ATTN_RES_LOW(old[3]), x[7] + ATTN_RES_HIGH(old[3])));
+        else
+            *(uint4 *)(void *)at = make_uint4(ATTN_RES_PACK(x[0], x[1]), ATTN_RES_PACK(x[2], x[3]),
+                                              ATTN_RES_PACK(x[4], x[5]), ATTN_RES_PACK(x[6], x[7]));
+    }
+    __syncwarp();
+    ATTN_UNROLL
+    for (int i = 0; i < 2; ++i) {
+        const int row = 4 * i + attn__lane() / 8;
+        if (row < rows && d < a->p.dim)
+            *(uint4 *)(void *)(to[i] + token + d) =
+                *(const uint4 *)(const void *)(m->out + row * ATTN_RES_PIECE + (q ^ row) * 16);
+    }
+    __syncwarp();
+}
+
 /* Elements t of two rows' chunks, the first in the low half. */
 ATTN_DEVICE uint32_t ATTN_FN(_pair)(const uint32_t *first, const uint32_t *second, int t)
 {
@@ -190,10 +221,10 @@ ATTN_DEVICE uint32_t ATTN_FN(_pair)(const uint32_t *first, const uint32_t *secon
 /* O1 of token t from weights and V; fills the places of V with a later token's.  plain, a constant: O1 is of the
  * instance's type, its rows begin at multiples of 16 bytes. */
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
-                                   const ATTN_FN(_source) *from, const uint32_t *high, const uint32_t *low, int plain)
+                                   const ATTN_FN(_source) *from, uint16_t *const *put, const uint32_t *high,
+                                   const uint32_t *low, int plain)
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks;
-    const int dtype = plain ? ATTN_DTYPE : a->p.o1.dtype, wide = plain || a->wide & ATTN_FN(_wide_o1);
     const int64_t soon = t + a->stages * (int64_t)gridDim.x;
     const int64_t to = r * a->p.o1.stride[0] + t * a->p.o1.stride[1];
     ATTN_UNROLL
@@ -219,10 +250,12 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
             }
             out[0][e] = o[0], out[1][e] = o[1];
         }
+        if (plain)
+            ATTN_FN(_put_strip)(a, m, put, t * a->p.o1.stride[1], a->p.queries, n, 0, out);
         ATTN_UNROLL
         for (int e = 0; e < 2; ++e)
-            if (r < a->p.queries && d + 8 * e < a->p.dim && a->p.o1.data)
-                ATTN_FN(_store)(a->p.o1.data, to + d + 8 * e, dtype, wide, out[e]);
+            if (!plain && r < a->p.queries && d + 8 * e < a->p.dim && a->p.o1.data)
+                ATTN_FN(_store)(a->p.o1.data, to + d + 8 * e, a->p.o1.dtype, a->wide & ATTN_FN(_wide_o1), out[e]);
         __syncwarp(); /* the strip has been read */
         if (soon < a->p.tokens)
             ATTN_FN(_copy)(a, m, from, soon * a->p.v.stride[1], blocks, 2 * ATTN_RES_TILES, 0, stage, n);
@@ -236,8 +269,12 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
     ATTN_FN(_source) from;
     ATTN_FN(_space) m;
+    uint16_t *put[2];
     ATTN_FN(_space_make)(&a, shared, &m);
     ATTN_FN(_keep_w)(&a, &m);
+    ATTN_UNROLL
+    for (int i = 0; i < 2; ++i)
+        put[i] = (uint16_t *)a.p.o1.data + (4 * i + lane / 8) * a.p.o1.stride[0];
     ATTN_UNROLL
     for (int i = 0; i < 2 * ATTN_RES_TILES; ++i)
         from.row[i] = (const uint16_t *)a.v[4 * i + lane / 8 < blocks ? 4 * i + lane / 8 : 0];
@@ -328,9 +365,9 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             a.p.lse[r * a.p.lse_stride + t] = top + attn__log2(sum) * ATTN_LN2;
 
         if (a.plain)
-            ATTN_FN(_results)(&a, &m, t, stage, &from, high, low, 1);
+            ATTN_FN(_results)(&a, &m, t, stage, &from, put, high, low, 1);
         else
-            ATTN_FN(_results)(&a, &m, t, stage, &from, high, low, 0);
+            ATTN_FN(_results)(&a, &m, t, stage, &from, put, high, low, 0);
         attn__copy_async_commit();
         stage = stage + 1 < a.stages ? stage + 1 : 0;
     }
@@ -338,15 +375,14 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 
 #else
 /* dv of token t from the factors, and its part of dw; fills the places of V and dO1 with a later token's.  plain, a
- * constant: dv is of the instance's type, its rows begin at multiples of 16 bytes, and nothing is in it. */
+ * constant: dv is of the instance's type, its rows begin at multiples of 16 bytes. */
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
                                    const ATTN_FN(_source) *v_from, const ATTN_FN(_source) *g_from,
-                                   const uint32_t *for_dv, const uint32_t *for_dw, float by_v, float (*dw)[16],
-                                   int plain)
+                                   uint16_t *const *put, const uint32_t *for_dv, const uint32_t *for_dw,
+                                   float by_v, float (*dw)[16], int plain)
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks, queries = a->p.queries;
-    const int first = a->p.dim - a->p.key_dim, add = !plain && a->p.flags & ATTN_RES_ADD_DV;
-    const int dtype = plain ? ATTN_DTYPE : a->p.dv.dtype, wide = plain || a->wide & ATTN_FN(_wide_dv);
+    const int first = a->p.dim - a->p.key_dim, add = (a->p.flags & ATTN_RES_ADD_DV) != 0;
     const int64_t soon = t + a->stages * (int64_t)gridDim.x;
     void *const to = a->dv[r < blocks ? r : 0];
     ATTN_UNROLL
@@ -386,9 +422,12 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
                 out[e][2 * i] -= by * ATTN_RES_LOW(x[i]);
                 out[e][2 * i + 1] -= by * ATTN_RES_HIGH(x[i]);
             }
-            if (to && r < blocks && d + 8 * e < a->p.dim)
-                ATTN_FN(_put)(to, t * a->p.dv.stride[1] + d + 8 * e, dtype, wide, add, out[e]);
+            if (!plain && to && r < blocks && d + 8 * e < a->p.dim)
+                ATTN_FN(_put)(to, t * a->p.dv.stride[1] + d + 8 * e, a->p.dv.dtype, a->wide & ATTN_FN(_wide_dv), add,
+                              out[e]);
         }
+        if (plain)
+            ATTN_FN(_put_strip)(a, m, put, t * a->p.dv.stride[1], blocks, n, add, out);
         __syncwarp(); /* the strip has been read */
         if (soon < a->p.tokens) {
             ATTN_FN(_copy)(a, m, v_from, soon * a->p.v.stride[1], blocks, 2, 0, stage, n);
@@ -404,6 +443,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
     float dw[ATTN_RES_OWN][16];
     ATTN_FN(_source) v_from, g_from;
+    uint16_t *put[2];
     ATTN_FN(_space) m;
     ATTN_FN(_space_make)(&a, shared, &m);
     ATTN_FN(_keep_w)(&a, &m);
@@ -416,6 +456,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     for (int i = 0; i < 2; ++i) {
         const int row = 4 * i + lane / 8;
         v_from.row[i] = (const uint16_t *)a.v[row < blocks ? row : 0];
+        put[i] = (uint16_t *)a.dv[row < blocks ? row : 0];
         g_from.row[i] = (const uint16_t *)a.p.do1.data + (row < queries ? row : 0) * a.p.do1.stride[0];
     }
     for (int stage = 0; stage < a.stages; ++stage) {
@@ -499,9 +540,9 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         const uint32_t for_dw[2] = { f_high, f_low };
 
         if (a.plain)
-            ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, for_dv, for_dw, by_v, dw, 1);
+            ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, put, for_dv, for_dw, by_v, dw, 1);
         else
-            ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, for_dv, for_dw, by_v, dw, 0);
+            ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, put, for_dv, for_dw, by_v, dw, 0);
         attn__copy_async_commit();
         stage = stage + 1 < a.stages ? stage + 1 : 0;
     }
@@ -548,9 +589,9 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     (void)bytes;
     a.low = p->gain.data || p->w.dtype != ATTN_DTYPE;
     if (ATTN_RES_BACKWARD)
-        a.plain = p->dv.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_dv) && !(p->flags & ATTN_RES_ADD_DV);
+        a.plain = a.dv[0] && p->dv.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_dv);
     else
-        a.plain = p->o1.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_o1);
+        a.plain = p->o1.data && p->o1.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_o1);
     int at_once = ATTN_RES_QUERY;
     while (at_once > 1 && ATTN_RES_FIXED + ATTN_RES_W_BYTES(at_once, a.low) + stage > device.shared)
         at_once--;
@@ -582,7 +623,6 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 #undef ATTN_RES_OWN
 #undef ATTN_RES_TILES
 #undef ATTN_RES_QUERY
-#undef ATTN_RES_STAGES
 #undef ATTN_RES_PIECE
 #undef ATTN_RES_PITCH
 #undef ATTN_RES_GIVEN

@@ -3,18 +3,15 @@
  * Included by instance.h for ATTN_ARCH_SIMT, no guard.  It is bound by memory: of an element some 10 multiply-adds
  * for 6 to 16 bytes.  A token belongs to a group of warps of a block, as many as hold its row, ATTN_RES_CHUNKS times
  * 8 elements a thread: the row is read once, all of it at the same time, and stays in registers across the sums over
- * the group.  Both kernels are persistent: the rows of the next token are loaded while this one is computed, w stays in
- * registers, and so does, backward, a thread's share of dw. */
+ * the group.  Both kernels are persistent: cp.async brings the rows of the next tokens to shared memory, a thread's
+ * to where it alone will read them; w stays in registers, and so does, backward, a thread's share of dw. */
 
 #include <attn/template/res_cuda.cuh>
 
 /* Chunks of 8 elements of a thread, if a token takes all warps of the block. */
 #define ATTN_RES_MOST (ATTN_HEAD_DIM ? ATTN_HEAD_DIM : ATTN_RES_DIM)
 #define ATTN_RES_CHUNKS ((ATTN_RES_MOST / 8 + ATTN_THREADS - 1) / ATTN_THREADS)
-/* Whether the next token's rows are loaded while this one is computed: if there are registers.  With more chunks or
- * threads there are loads enough. */
-#define ATTN_RES_AHEAD (ATTN_RES_CHUNKS == 1 && ATTN_THREADS * ATTN_BLOCKS <= 768)
-#define ATTN_SHARED_BYTES (4 * 4 * ATTN_WARPS)
+#define ATTN_SHARED_BYTES (16 * ATTN_WARPS) /* and what there is for rows */
 #define ATTN_ROW_ALIGN 0
 
 /* Sums of two numbers over the warps of the group. */
@@ -38,31 +35,90 @@ ATTN_DEVICE void ATTN_FN(_group_sums)(const ATTN_FN(_args) *a, float *smem, floa
     __syncthreads();
 }
 
-/* What a thread has of a token: its chunks' rows as they lie, for the next one while this one is computed. */
+/* What a thread has of a token: its chunks' rows as they lie. */
 typedef struct ATTN_FN(_rows) {
-    ATTN_FN(_raw) sum[ATTN_RES_CHUNKS], o1[ATTN_RES_CHUNKS], other[ATTN_RES_CHUNKS]; /* other: the update, or dh */
+    ATTN_FN(_raw) row[3][ATTN_RES_CHUNKS];
 } ATTN_FN(_rows);
 
-/* Elements 8 (own + c step) ... of the rows of token t; zeros where there is nothing. */
-ATTN_DEVICE void ATTN_FN(_fetch_rows)(const ATTN_FN(_args) *a, int64_t t, int own, int step, ATTN_FN(_rows) *rows)
+/* Which: the sum, O1, and the update or dh. */
+enum { ATTN_FN(_sum), ATTN_FN(_o1), ATTN_FN(_other) };
+
+ATTN_ANYWHERE const attn_res_tensor *ATTN_FN(_tensor)(const attn_res_params *p, int which)
 {
-    const attn_res_tensor *const other = ATTN_RES_BACKWARD ? &a->p.dh : &a->p.update;
-    const int wide = a->wide & (ATTN_RES_BACKWARD ? ATTN_FN(_wide_dh) : ATTN_FN(_wide_update));
-    const int mixes = ATTN_RES_BACKWARD || a->p.h.data || a->p.norm.data;
+    return which == ATTN_FN(_sum) ? &p->p : which == ATTN_FN(_o1) ? &p->o1 : ATTN_RES_BACKWARD ? &p->dh : &p->update;
+}
+
+/* Is it read? */
+ATTN_ANYWHERE int ATTN_FN(_has)(const attn_res_params *p, int which)
+{
+    if (which == ATTN_FN(_o1))
+        return ATTN_RES_BACKWARD || p->h.data || p->norm.data;
+    return ATTN_FN(_tensor)(p, which)->data != NULL;
+}
+
+ATTN_ANYWHERE int ATTN_FN(_wide_of)(int which)
+{
+    return which == ATTN_FN(_sum)  ? ATTN_FN(_wide_p)
+           : which == ATTN_FN(_o1) ? ATTN_FN(_wide_o1)
+                                   : (ATTN_RES_BACKWARD ? ATTN_FN(_wide_dh) : ATTN_FN(_wide_update));
+}
+
+/* Where a thread's 16 bytes of chunk c of a row lie. */
+ATTN_DEVICE unsigned char *ATTN_FN(_slot)(const ATTN_FN(_args) *a, unsigned char *smem, int stage, int which, int c,
+                                          int half)
+{
+    const int n = ((stage * 3 + which) * ATTN_RES_CHUNKS + c) * a->halves + half;
+    return smem + ATTN_SHARED_BYTES + (n * ATTN_THREADS + (int)threadIdx.x) * 16;
+}
+
+/* Copies the rows of token t: elements 8 (own + c step) ... */
+ATTN_DEVICE void ATTN_FN(_copy_rows)(const ATTN_FN(_args) *a, unsigned char *smem, int64_t t, int own, int step,
+                                     int stage)
+{
     ATTN_UNROLL
-    for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-        const int d = 8 * (own + c * step);
-        const uint4 zero = make_uint4(0, 0, 0, 0);
-        rows->sum[c].x[0] = rows->sum[c].x[1] = rows->o1[c].x[0] = rows->o1[c].x[1] = zero;
-        rows->other[c].x[0] = rows->other[c].x[1] = zero;
-        if (t >= a->p.tokens || d >= a->p.dim)
-            continue;
-        ATTN_FN(_fetch)(a->p.p.data, t * a->p.p.stride[1] + d, ATTN_DTYPE, a->wide & ATTN_FN(_wide_p), &rows->sum[c]);
-        if (other->data)
-            ATTN_FN(_fetch)(other->data, t * other->stride[1] + d, other->dtype, wide, &rows->other[c]);
-        if (mixes)
-            ATTN_FN(_fetch)(a->p.o1.data, t * a->p.o1.stride[1] + d, a->p.o1.dtype, a->wide & ATTN_FN(_wide_o1),
-                            &rows->o1[c]);
+    for (int which = 0; which < 3; ++which) {
+        const attn_res_tensor *const x = ATTN_FN(_tensor)(&a->p, which);
+        const int dtype = which == ATTN_FN(_sum) ? ATTN_DTYPE : x->dtype;
+        ATTN_UNROLL
+        for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
+            const int d = 8 * (own + c * step);
+            const unsigned char *const from =
+                (const unsigned char *)x->data + (t * x->stride[1] + d) * (dtype == ATTN_F32 ? 4 : 2);
+            if (!ATTN_FN(_has)(&a->p, which) || t >= a->p.tokens || d >= a->p.dim)
+                continue;
+            attn__copy_async(ATTN_FN(_slot)(a, smem, stage, which, c, 0), from, 16);
+            if (dtype == ATTN_F32)
+                attn__copy_async(ATTN_FN(_slot)(a, smem, stage, which, c, 1), from + 16, 16);
+        }
+    }
+    attn__copy_async_commit();
+}
+
+/* The rows of token t, from shared memory if they are there, else from where they lie; zeros where there is nothing. */
+ATTN_DEVICE void ATTN_FN(_read_rows)(const ATTN_FN(_args) *a, unsigned char *smem, int64_t t, int own, int step,
+                                     int stage, ATTN_FN(_rows) *rows)
+{
+    if (a->stages)
+        ATTN_FN(_wait)(a->stages);
+    ATTN_UNROLL
+    for (int which = 0; which < 3; ++which) {
+        const attn_res_tensor *const x = ATTN_FN(_tensor)(&a->p, which);
+        const int dtype = which == ATTN_FN(_sum) ? ATTN_DTYPE : x->dtype;
+        ATTN_UNROLL
+        for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
+            const int d = 8 * (own + c * step);
+            ATTN_FN(_raw) *const raw = &rows->row[which][c];
+            raw->x[0] = raw->x[1] = make_uint4(0, 0, 0, 0);
+            if (!ATTN_FN(_has)(&a->p, which) || t >= a->p.tokens || d >= a->p.dim)
+                continue;
+            if (a->stages) {
+                raw->x[0] = *(const uint4 *)(const void *)ATTN_FN(_slot)(a, smem, stage, which, c, 0);
+                if (dtype == ATTN_F32)
+                    raw->x[1] = *(const uint4 *)(const void *)ATTN_FN(_slot)(a, smem, stage, which, c, 1);
+            } else {
+                ATTN_FN(_fetch)(x->data, t * x->stride[1] + d, dtype, a->wide & ATTN_FN(_wide_of)(which), raw);
+            }
+        }
     }
 }
 
@@ -92,30 +148,31 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     float w[ATTN_RES_CHUNKS][8];
     ATTN_FN(_rows) rows;
     ATTN_FN(_fetch_w)(&a, own, step, w);
-    if (ATTN_RES_AHEAD)
-        ATTN_FN(_fetch_rows)(&a, (int64_t)blockIdx.x * at_once + mine, own, step, &rows);
+    for (int n = 0; n < a.stages; ++n)
+        ATTN_FN(_copy_rows)(&a, shared, (int64_t)blockIdx.x * at_once + mine + n * stride, own, step, n);
+    int stage = 0;
     for (int64_t base = (int64_t)blockIdx.x * at_once; base < a.p.tokens; base += stride) {
         const int64_t t = base + mine;
         const int here = t < a.p.tokens; /* the others come to the barriers */
         float sum[ATTN_RES_CHUNKS][8], o1[ATTN_RES_CHUNKS][8], dot = 0.0f, squares = 0.0f;
         const float lse = here && mixes ? a.p.lse[t] : 0.0f;
-        if (!ATTN_RES_AHEAD)
-            ATTN_FN(_fetch_rows)(&a, t, own, step, &rows);
+        ATTN_FN(_read_rows)(&a, shared, t, own, step, stage, &rows);
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            ATTN_FN(_open)(&rows.sum[c], ATTN_DTYPE, sum[c]);
-            ATTN_FN(_open)(&rows.o1[c], a.p.o1.dtype, o1[c]);
+            ATTN_FN(_open)(&rows.row[ATTN_FN(_sum)][c], ATTN_DTYPE, sum[c]);
+            ATTN_FN(_open)(&rows.row[ATTN_FN(_o1)][c], a.p.o1.dtype, o1[c]);
             if (a.p.update.data) {
                 float x[8];
-                ATTN_FN(_open)(&rows.other[c], a.p.update.dtype, x);
+                ATTN_FN(_open)(&rows.row[ATTN_FN(_other)][c], a.p.update.dtype, x);
                 ATTN_UNROLL
                 for (int i = 0; i < 8; ++i)
                     sum[c][i] += x[i];
                 ATTN_FN(_round)(sum[c], a.p.p_out.dtype);
             }
         }
-        if (ATTN_RES_AHEAD)
-            ATTN_FN(_fetch_rows)(&a, t + stride, own, step, &rows);
+        if (a.stages)
+            ATTN_FN(_copy_rows)(&a, shared, t + a.stages * stride, own, step, stage);
+        stage = stage + 1 < a.stages ? stage + 1 : 0;
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
             const int d = 8 * (own + c * step);
@@ -194,22 +251,22 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         for (int i = 0; i < 8; ++i)
             dw[c][i] = 0.0f;
     ATTN_FN(_fetch_w)(&a, own, step, w);
-    if (ATTN_RES_AHEAD)
-        ATTN_FN(_fetch_rows)(&a, (int64_t)blockIdx.x * at_once + mine, own, step, &rows);
+    for (int n = 0; n < a.stages; ++n)
+        ATTN_FN(_copy_rows)(&a, shared, (int64_t)blockIdx.x * at_once + mine + n * stride, own, step, n);
+    int stage = 0;
     for (int64_t base = (int64_t)blockIdx.x * at_once; base < a.p.tokens; base += stride) {
         const int64_t t = base + mine;
         const int here = t < a.p.tokens;
         float sum[ATTN_RES_CHUNKS][8], g[ATTN_RES_CHUNKS][8], dot = 0.0f, squares = 0.0f, e = 0.0f, none = 0.0f;
         const float lse = here ? a.p.lse[t] : 0.0f;
-        if (!ATTN_RES_AHEAD)
-            ATTN_FN(_fetch_rows)(&a, t, own, step, &rows);
+        ATTN_FN(_read_rows)(&a, shared, t, own, step, stage, &rows);
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
             const int d = 8 * (own + c * step);
             float o1[8];
-            ATTN_FN(_open)(&rows.sum[c], ATTN_DTYPE, sum[c]);
-            ATTN_FN(_open)(&rows.other[c], a.p.dh.dtype, g[c]);
-            ATTN_FN(_open)(&rows.o1[c], a.p.o1.dtype, o1);
+            ATTN_FN(_open)(&rows.row[ATTN_FN(_sum)][c], ATTN_DTYPE, sum[c]);
+            ATTN_FN(_open)(&rows.row[ATTN_FN(_other)][c], a.p.dh.dtype, g[c]);
+            ATTN_FN(_open)(&rows.row[ATTN_FN(_o1)][c], a.p.o1.dtype, o1);
             ATTN_UNROLL
             for (int i = 0; i < 8 && here && d < a.p.dim; ++i) {
                 e += g[c][i] * (o1[i] - sum[c][i]);
@@ -217,8 +274,9 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
                 squares += d >= first ? sum[c][i] * sum[c][i] : 0.0f;
             }
         }
-        if (ATTN_RES_AHEAD)
-            ATTN_FN(_fetch_rows)(&a, t + stride, own, step, &rows);
+        if (a.stages)
+            ATTN_FN(_copy_rows)(&a, shared, t + a.stages * stride, own, step, stage);
+        stage = stage + 1 < a.stages ? stage + 1 : 0;
         ATTN_FN(_group_sums)(&a, smem, &dot, &squares);
         ATTN_FN(_group_sums)(&a, smem, &e, &none);
         const float r = ATTN_FN(_inverse_root)(squares / (float)a.p.key_dim + a.p.eps), z = dot * (r * a.p.scale);
@@ -287,19 +345,32 @@ static size_t ATTN_FN(_workspace)(const attn_res_params *p, int least)
 #endif
 }
 
-/* Relies on what run/res.h promises of p. */
+/* Relies on what run/res.h promises of p.  As many tokens in shared memory as leave room for ATTN_BLOCKS blocks. */
 static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, size_t bytes, void *stream)
 {
+    attn_device device;
     ATTN_FN(_args) a;
     ATTN_FN(_start)(p, &a);
     a.group = ATTN_FN(_group)(p);
+    ATTN_FN(_device)(&device);
+    a.halves = 1;
+    a.stages = ATTN_RES_STAGES;
+    for (int which = 0; which < 3; ++which)
+        if (ATTN_FN(_has)(p, which)) {
+            a.halves = ATTN_FN(_tensor)(p, which)->dtype == ATTN_F32 ? 2 : a.halves;
+            a.stages = a.wide & ATTN_FN(_wide_of)(which) ? a.stages : 0;
+        }
+    const int stage = 3 * ATTN_RES_CHUNKS * a.halves * ATTN_THREADS * 16;
+    while (a.stages && ATTN_SHARED_BYTES + a.stages * stage > (device.shared + 1024) / ATTN_BLOCKS - 1024)
+        a.stages--;
     const int64_t blocks = ATTN_FN(_blocks)(p);
     (void)bytes;
     if (ATTN_RES_BACKWARD && (p->dw || p->dgain)) {
         a.part = (float *)workspace;
         a.parts = blocks * (ATTN_WARPS / a.group);
     }
-    cudaError_t e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, ATTN_SHARED_BYTES, stream, &a);
+    cudaError_t e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS,
+                                ATTN_SHARED_BYTES + a.stages * stage, stream, &a);
 #if ATTN_RES_BACKWARD
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);
@@ -309,5 +380,4 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 
 #undef ATTN_RES_MOST
 #undef ATTN_RES_CHUNKS
-#undef ATTN_RES_AHEAD
 #include <attn/template/res_end_cuda.cuh>
