@@ -626,7 +626,7 @@ static int judge_lse(oracle_verdict *verdict, const int64_t at[4], double got, d
     double unit = fmax(1, fabs(want)), error = fabs(got - want) / unit;
     if (error > verdict->lse)
         verdict->lse = error;
-    if (error * unit <= bar * fmax(unit, condition / 32))
+    if (error * unit <= bar * fmax(unit, condition / 24))
         return 1;
     return complain(verdict, "lse", at, got, want);
 }
@@ -681,9 +681,9 @@ int oracle_judge(const attn_params *p, const oracle_answer *a, oracle_verdict *v
     verdict->max_abs = worst / fmax(1, largest);
     /* Scores that are themselves in the thousands cannot be better than f32 has them: the bars grow with
      * the condition, 1 on any ordinary input.  Far below a bar the factor 2 would compare luck. */
-    double cap = bar.frobenius * fmax(1, condition / 32);
+    double cap = bar.frobenius * fmax(1, condition / 24);
     double twice = !a->plain ? cap : fmax(2 * verdict->frobenius_plain, bar.frobenius / 8 * fmax(1, condition / 256));
-    if (verdict->frobenius <= fmin(cap, twice) && verdict->max_abs <= bar.max_abs * fmax(1, condition / 32))
+    if (verdict->frobenius <= fmin(cap, twice) && verdict->max_abs <= bar.max_abs * fmax(1, condition / 24))
         return ok;
     if (!verdict->text[0])
         snprintf(verdict->text, sizeof verdict->text,
