@@ -221,7 +221,8 @@ same "gemma2_2b is gemma2_2b_l and gemma2_2b_g" both sorted
 same "what --show prints is a table" want got
 # Tensor cores: a plain row ahead, the exact head_dim if 8 divides it, else the range that covers it.
 sm80_rows() { sed -n "s/_q[0-9]*k[0-9]*//; s/\.cu sm80\$//p" got; }
-printf "%s\n" attn_forward_sm80_bf16_d128_g4_causal attn_forward_sm80_bf16_d128_g4_causal_varlen_paged >want
+printf "%s\n" attn_decode_sm80_bf16_d128_g4_causal_varlen_paged attn_forward_sm80_bf16_d128_g4_causal \
+    attn_forward_sm80_bf16_d128_g4_causal_varlen_paged >want
 "$gen" --list llama3_8b >got
 sm80_rows >rows
 same "rows of llama3_8b on tensor cores" want rows
@@ -229,7 +230,7 @@ printf "config\t8\t8\t60\t60\t1\t-\t-\t-\t-\t-\tf16\tnone\tnowhere\n" >odd.tsv
 awk -v key=config -v general="$root/gen/tables/default.m4" -f "$root/gen/model.awk" odd.tsv >odd.m4
 "$gen" --list odd.m4 >got
 sm80_rows >rows
-echo attn_forward_sm80_f16_d16to64_g1_causal_varlen_paged >want
+printf "%s\n" attn_decode_sm80_f16_d16to128_g1_causal_varlen_paged attn_forward_sm80_f16_d16to64_g1_causal_varlen_paged >want
 same "rows of a head_dim of 60 on tensor cores" want rows
 "$gen" --list dsv3_dec >got
 sm80_rows >rows

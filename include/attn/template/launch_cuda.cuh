@@ -19,13 +19,14 @@
 #define ATTN_LAUNCH_MERGE ATTN_LAUNCH
 #endif
 
-/* Merges the parts of one row in their order: a warp for each row, lanes along the columns. */
+/* Merges the parts of one row: a warp for each row, lanes along the parts, then along the columns.  Each column adds
+ * them in their order. */
 ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
 {
 #if ATTN_KERNEL == ATTN_KERNEL_DECODE && defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 10 * ATTN_ARCH
     __trap(); /* compiled for a processor that the kernel is not for, either */
 #else
-    const int warps = ATTN_MERGE_THREADS / 32, dim_v = a.p.head_dim_v;
+    const int warps = ATTN_MERGE_THREADS / 32, dim_v = a.p.head_dim_v, lane = attn__lane();
     const int per = ATTN_FN(_group)(&a) * a.p.seq_q;
     const int64_t step = (int64_t)gridDim.x * warps;
     for (int64_t n = (int64_t)blockIdx.x * warps + (threadIdx.x >> 5); n < a.rows; n += step) {
@@ -44,24 +45,47 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
 #endif
         ATTN_AFTER_KERNEL();
         float m = ATTN_NEG_INF, l = 0.0f, lse;
-        for (int s = 0; s < parts.count; ++s)
+        for (int s = lane; s < parts.count; s += 32)
             m = attn__max(m, a.part_m[ATTN_FN(_part_at)(&parts, s)]);
+        ATTN_UNROLL
+        for (int k = 1; k < 32; k *= 2)
+            m = attn__max(m, attn__shuffle_xor(m, k));
         const float zero = m == ATTN_NEG_INF ? 0.0f : m;
-        for (int s = 0; s < parts.count; ++s)
-            l += attn__exp2(a.part_m[ATTN_FN(_part_at)(&parts, s)] - zero) * a.part_l[ATTN_FN(_part_at)(&parts, s)];
+        for (int s = lane; s < parts.count; s += 32) {
+            const int64_t at = ATTN_FN(_part_at)(&parts, s);
+            l += attn__exp2(a.part_m[at] - zero) * a.part_l[at];
+        }
+        ATTN_UNROLL
+        for (int k = 1; k < 32; k *= 2)
+            l += attn__shuffle_xor(l, k);
         const float scale = ATTN_FN(_finish)(&a, h, m, l, &lse);
         const int64_t to = ATTN_FN(_o_at)(&a, &u, i, h);
-        for (int d = attn__lane(); d < dim_v; d += 32) {
-            float sum = 0.0f;
-            for (int s = 0; s < parts.count; ++s) {
-                const int64_t at = ATTN_FN(_part_at)(&parts, s);
+        for (int first = 0; first < dim_v; first += 128) { /* each lane every 32nd dim */
+            float sum[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+            for (int base = 0; base < parts.count; base += 32) {
+                const int own = base + lane < parts.count ? base + lane : parts.count - 1;
+                const int64_t own_at = ATTN_FN(_part_at)(&parts, own);
                 /* A part that saw no key has nothing in part_o. */
-                if (a.part_l[at] != 0.0f)
-                    sum += attn__exp2(a.part_m[at] - zero) * a.part_o[at * dim_v + d];
+                const int seen = a.part_l[own_at] != 0.0f;
+                const float weight = seen ? attn__exp2(a.part_m[own_at] - zero) : 0.0f;
+                const int left = parts.count - base;
+                ATTN_UNROLL_4
+                for (int s = 0; s < (left < 32 ? left : 32); ++s) {
+                    const float w = attn__shuffle(weight, s);
+                    const float *const o = a.part_o + ATTN_FN(_part_at)(&parts, base + s) * dim_v + first;
+                    if (!attn__shuffle_int(seen, s))
+                        continue;
+                    ATTN_UNROLL
+                    for (int k = 0; k < 4; ++k)
+                        sum[k] += first + lane + 32 * k < dim_v ? w * o[lane + 32 * k] : 0.0f;
+                }
             }
-            ATTN_FN(_put_o)(&a, to + d * a.p.o.stride[3], sum * scale);
+            ATTN_UNROLL
+            for (int k = 0; k < 4; ++k)
+                if (first + lane + 32 * k < dim_v)
+                    ATTN_FN(_put_o)(&a, to + (first + lane + 32 * k) * a.p.o.stride[3], sum[k] * scale);
         }
-        if (attn__lane() == 0)
+        if (lane == 0)
             ATTN_FN(_put_lse)(&a, &u, i, h, lse);
     }
     ATTN_AFTER_KERNEL(); /* or what comes next might not wait for the kernel itself */

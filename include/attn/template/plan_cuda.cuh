@@ -160,7 +160,9 @@ static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int
     const int64_t room = (int64_t)device.sms * ATTN_BLOCKS;
     if (ATTN_CLUSTERS && 2 * whole <= room) {
         a->cluster = ATTN_CLUSTERS;
-        while (a->cluster > 1 && (a->cluster * whole > room || (a->cluster / 2) * ATTN_WARPS >= tiles))
+        /* Half of the multiprocessors read as fast as all, and of clusters above 2 no more find places side by side. */
+        while (a->cluster > 1 && (a->cluster * whole > (a->cluster > 2 ? room / 2 : room) ||
+                                  a->cluster / 2 * ATTN_WARPS >= tiles))
             a->cluster /= 2;
         return;
     }
