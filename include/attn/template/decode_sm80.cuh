@@ -29,8 +29,8 @@
  *
  * There is no running maximum.  r, which is subtracted from scores, is set by a warp's first tile and lifted only when
  * a score outgrows it by ATTN_ROOM (in log2); with bf16, whose exponents are those of f32, it is 0 unless the first
- * tile is far from that, so that sums add without weights.  The weights of O and its sum must then be the same numbers:
- * one more product, with ones, sums P as it was rounded.
+ * tile is far from that, so that sums add without weights.  The greatest weight of a row is then not 1 and is rounded, too:
+ * O is divided by the sum of what it was made of, and lse is of the sum as it was.
  *
  * Hidden keys must have no effect, but 0 times a NaN or infinity of their V is NaN; such a V shows in O.  A unit that
  * is not finite is done again in three passes, as forward_sm80.cuh has it: with 1 in place of what is +inf or NaN, then
@@ -63,12 +63,12 @@
 #define ATTN_PITCH (16 * ATTN_NV + 4)             /* floats from row to row of a warp's O */
 #define ATTN_SLICES (ATTN_CLUSTERS ? ATTN_CLUSTERS : 1)
 
-/* Shared memory: the rings; each warp's O, then r and sum of its rows; what it found; marks of passes; Q; its unit; and
- * what the blocks of the cluster send: slices, then r and sum of all rows; the barrier that counts them. */
+/* Shared memory: the rings; each warp's O, then r and both sums of its rows; whether it is wrong; marks of passes; Q;
+ * its unit; and what the blocks of the cluster send: slices, then r and sum of all rows; the barrier that counts them. */
 #define ATTN_O_AT (ATTN_WARPS * ATTN_STAGES * ATTN_STAGE_BYTES)
 #define ATTN_RL_AT (ATTN_O_AT + ATTN_WARPS * ATTN_TILE_Q * ATTN_PITCH * 4)
-#define ATTN_FOUND_AT (ATTN_RL_AT + ATTN_WARPS * ATTN_TILE_Q * 8)
-#define ATTN_MARKS_AT (ATTN_FOUND_AT + ATTN_WARPS * 4)
+#define ATTN_WRONG_AT (ATTN_RL_AT + ATTN_WARPS * ATTN_TILE_Q * 16)
+#define ATTN_MARKS_AT (ATTN_WRONG_AT + ATTN_WARPS * 4)
 #define ATTN_Q_AT ((ATTN_MARKS_AT + ATTN_TILE_Q * 4 * ATTN_NV + 15) / 16 * 16)
 #define ATTN_UNIT_AT (ATTN_Q_AT + (ATTN_KEEP_Q ? 0 : ATTN_RM * ATTN_KS * 512))
 enum { ATTN_FN(_unit_bytes) = ((int)sizeof(ATTN_FN(_unit)) + 15) / 16 * 16 };
@@ -85,6 +85,8 @@ ATTN_STATIC_ASSERT(ATTN_FN(_shared_bytes) <= 232448, "attn: fewer ATTN_WARPS or 
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
 #if ATTN_DTYPE == ATTN_BF16
 #define ATTN_PACK(low, high) attn__pack_bf16(low, high)
+#define ATTN_LOW(pair) attn__low_bf16(pair)
+#define ATTN_HIGH(pair) attn__high_bf16(pair)
 #define ATTN_ROOM 40.0f /* how far, in log2, a score may exceed r */
 #define ATTN_NEAR 30.0f /* how far from 0 the first maximum may be for r to be 0 */
 #define ATTN_EXPONENTS 0x7f807f80u /* of a pair of numbers: all set in what is not finite */
@@ -92,6 +94,8 @@ ATTN_STATIC_ASSERT(ATTN_FN(_shared_bytes) <= 232448, "attn: fewer ATTN_WARPS or 
 #define ATTN_ONE       0x3f80u
 #else
 #define ATTN_PACK(low, high) attn__pack_f16(low, high)
+#define ATTN_LOW(pair) attn__low_f16(pair)
+#define ATTN_HIGH(pair) attn__high_f16(pair)
 #define ATTN_ROOM 8.0f
 #define ATTN_NEAR 0.0f
 #define ATTN_EXPONENTS 0x7c007c00u
@@ -384,8 +388,8 @@ ATTN_DEVICE void ATTN_FN(_load_work)(const ATTN_FN(_args) *a, const ATTN_FN(_uni
     }
 }
 
-/* In shared memory piece n of row r lies at n ^ x, so that the same piece of 8 rows lies in different banks, and what is
- * copied at a time is a whole line. */
+/* In shared memory piece n of row r lies at n ^ x, so that the same piece of 8 rows lies in different banks, and what
+ * is copied at a time is a whole line: rows that are padded instead cost 8 % of the stream. */
 ATTN_DEVICE int ATTN_FN(_swizzle)(int row, int pieces)
 {
     return pieces % 8 == 0 ? row & 7 : pieces % 4 == 0 ? row >> 1 & 3 : row >> 2 & 1;
@@ -475,14 +479,14 @@ ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, un
 typedef struct ATTN_FN(_state) {
     uint32_t q[ATTN_RM][ATTN_KS][4];
     float o[ATTN_RN][ATTN_NV][4]; /* O^T */
-    float sum[ATTN_RN][4];        /* of P as it was rounded, in [0] and [1], for the rows that o is of */
-    float minus_r[ATTN_RN], l[ATTN_RN]; /* of row lane / 4 of each 8; l: of this lane's keys */
+    float minus_r[ATTN_RN];       /* of row lane / 4 of each 8 */
+    float l[ATTN_RN], rounded[ATTN_RN]; /* its sum of P, and of P as it was rounded, of this lane's keys */
     float unit;                   /* what makes a score in S one in log2 */
     int pass;                     /* 0, or 1 to 3 for the parts of a V that is not finite */
 } ATTN_FN(_state);
 
-/* Q of the unit as operands of Q K^T: into registers, or by all warps together into shared memory.  Rows beyond the last
- * are as the last, and nobody looks at what becomes of them; zeros from dim on. */
+/* Q of the unit as operands of Q K^T: into registers, or by all warps together into shared memory.  Rows beyond the
+ * last are as the last, and nobody looks at what becomes of them; zeros from dim on. */
 ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem,
                                   ATTN_FN(_state) *w)
 {
@@ -494,13 +498,16 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
         ATTN_UNROLL
         for (int n = 0; n < 2; ++n)
             row[n] = (const uint16_t *)a->p.q.data + lane % 4 * 2 +
-                     ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, 16 * m + lane / 4 + (ATTN_TILE_Q > 8 ? 8 * n : 0)));
+                     ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, 16 * m + lane / 4 + 8 * n % ATTN_TILE_Q));
         if (ATTN_KEEP_Q) {
             ATTN_UNROLL
             for (int n = 0; n < 4 * ATTN_KS; ++n) {
                 const int d = n / 4 * 16 + n / 2 % 2 * 8;
-                const int there = (ATTN_TILE_Q > 8 || n % 2 == 0) && d < dim;
-                w->q[m][n / 4][n % 4] = there ? *(const uint32_t *)(const void *)(row[n % 2] + d) : 0u;
+                /* Rows 8 .. 15 of 8 are zeros, as seldom made as others are read: an operand lies in registers side by
+                 * side. */
+                w->q[m][n / 4][n % 4] = ATTN_TILE_Q == 8 && n % 2 ? (uint32_t)attn__anew(0)
+                                        : d < dim ? *(const uint32_t *)(const void *)(row[n % 2] + d)
+                                                  : 0u;
             }
         }
         if (!ATTN_KEEP_Q) {
@@ -528,12 +535,12 @@ ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
         ATTN_UNROLL
         for (int e = 0; e < 4 * ATTN_NV; ++e)
             w->o[n][e / 4][e % 4] = 0.0f;
-        w->sum[n][0] = w->sum[n][1] = w->sum[n][2] = w->sum[n][3] = w->l[n] = 0.0f;
+        w->l[n] = w->rounded[n] = 0.0f;
         w->minus_r[n] = -ATTN_NO_SCORE;
     }
 }
 
-/* This lane's row for ldmatrix, of a tile of K or V in shared memory: where it begins, and 16 bytes times its swizzle. */
+/* This lane's row for ldmatrix, of a tile of K or V in shared memory: where it begins, and 16 times its swizzle. */
 typedef struct ATTN_FN(_row_at) {
     uint32_t at, x;
 } ATTN_FN(_row_at);
@@ -559,8 +566,8 @@ ATTN_DEVICE uint32_t ATTN_FN(_dims_at)(ATTN_FN(_row_at) r, int stage, int keys, 
 }
 
 /* S = Q K^T of a tile, which is in the ring at `stage`. */
-ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, const unsigned char *smem, ATTN_FN(_row_at) k, int stage,
-                                  float (*s)[ATTN_NK][4])
+ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, const unsigned char *smem, ATTN_FN(_row_at) k,
+                                  int stage, float (*s)[ATTN_NK][4])
 {
     float other[ATTN_RM][ATTN_NK][4]; /* the second chain */
     ATTN_UNROLL
@@ -655,20 +662,16 @@ ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_state) *w, float (*s)[ATTN_NK][4])
         const float factors[2] = { attn__shuffle(factor, lane % 4 * 8), attn__shuffle(factor, lane % 4 * 8 + 4) };
         w->minus_r[n] = -now;
         w->l[n] *= factor;
+        w->rounded[n] *= factor;
         ATTN_UNROLL
-        for (int e = 0; e < 4; ++e) {
-            w->sum[n][e] *= factors[e % 2];
-            ATTN_UNROLL
-            for (int nv = 0; nv < ATTN_NV; ++nv)
-                w->o[n][nv][e] *= factors[e % 2];
-        }
+        for (int e = 0; e < 4 * ATTN_NV; ++e)
+            w->o[n][e / 4][e % 4] *= factors[e % 2];
     }
 }
 
 /* P = 2^(S - r); O^T += V^T P^T. */
 ATTN_DEVICE void ATTN_FN(_values)(ATTN_FN(_state) *w, ATTN_FN(_row_at) v_row, int stage, float (*s)[ATTN_NK][4])
 {
-    const uint32_t ones[4] = { ATTN_ONE * 0x10001u, ATTN_ONE * 0x10001u, ATTN_ONE * 0x10001u, ATTN_ONE * 0x10001u };
     uint32_t p[ATTN_NK / 2][ATTN_RN][2];
     ATTN_UNROLL
     for (int n = 0; n < ATTN_RN * ATTN_NK; ++n) {
@@ -678,12 +681,10 @@ ATTN_DEVICE void ATTN_FN(_values)(ATTN_FN(_state) *w, ATTN_FN(_row_at) v_row, in
         const float p1 = attn__exp2(fmaf(x[1], w->unit, w->minus_r[r]));
         w->l[r] += p0 + p1;
         p[e / 2][r][e % 2] = ATTN_PACK(p0, p1);
+        w->rounded[r] += ATTN_LOW(p[e / 2][r][e % 2]) + ATTN_HIGH(p[e / 2][r][e % 2]);
     }
     ATTN_UNROLL
     for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
-        ATTN_UNROLL
-        for (int r = 0; r < ATTN_RN; ++r)
-            ATTN_FN(_mma)(w->sum[r], ones, p[kk][r]);
         ATTN_UNROLL
         for (int nv = 0; nv < ATTN_NV; ++nv) {
             uint32_t v[4];
@@ -713,47 +714,37 @@ ATTN_DEVICE void ATTN_FN(_split)(int pass, unsigned char *v)
 
 /* ---- the end of a unit ------------------------------------------------------------------------------- */
 
-enum { ATTN_FN(_found_wrong) = 1, ATTN_FN(_found_r) = 2 }; /* not finite; an r that is not 0 */
-
 /* A warp's sums to shared memory. */
 ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_unit) *u, ATTN_FN(_state) *w, unsigned char *smem)
 {
     const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
     float *const o = (float *)(void *)(smem + ATTN_O_AT) + warp * ATTN_TILE_Q * ATTN_PITCH;
-    float *const rl = (float *)(void *)(smem + ATTN_RL_AT) + warp * ATTN_TILE_Q * 2;
-    int wrong = 0, other_r = 0;
+    float *const rl = (float *)(void *)(smem + ATTN_RL_AT) + warp * ATTN_TILE_Q * 4;
+    float all = 0.0f; /* not finite if any is not; the other way round does no harm */
     ATTN_UNROLL
     for (int n = 0; n < ATTN_RN; ++n) {
-        float l = w->l[n];
+        float l = w->l[n], rounded = w->rounded[n];
         l += attn__shuffle_xor(l, 1);
+        rounded += attn__shuffle_xor(rounded, 1);
         l += attn__shuffle_xor(l, 2);
-        other_r |= l != 0.0f && w->minus_r[n] != 0.0f && lane / 4 + 8 * n < u->rows;
-        if (lane % 4 == 0) {
-            rl[(lane / 4 + 8 * n) * 2] = -w->minus_r[n];
-            rl[(lane / 4 + 8 * n) * 2 + 1] = l;
-        }
+        rounded += attn__shuffle_xor(rounded, 2);
+        if (lane % 4 == 0)
+            *(float4 *)(void *)(rl + (lane / 4 + 8 * n) * 4) = make_float4(-w->minus_r[n], l, rounded, 0.0f);
         ATTN_UNROLL
         for (int e = 0; e < 2; ++e) {
             const int row = lane % 4 * 2 + e + 8 * n;
-            const float own = attn__shuffle(l, lane % 4 * 8 + 4 * e);
-            /* O is of rounded weights, l is not: as if both were not. */
-            const float factor = w->sum[n][e] != 0.0f ? own * attn__reciprocal(w->sum[n][e]) : 1.0f;
-            float all = own; /* not finite if any is not; the other way round does no harm */
-            ATTN_UNROLL
-            for (int d = 0; d < 2 * ATTN_NV; ++d) {
-                const float x = w->o[n][d / 2][d % 2 * 2 + e] * factor;
-                all += x;
-                if (row < u->rows)
-                    o[row * ATTN_PITCH + d * 8 + lane / 4] = x;
+            if (row < u->rows) {
+                ATTN_UNROLL
+                for (int d = 0; d < 2 * ATTN_NV; ++d) {
+                    all += w->o[n][d / 2][d % 2 * 2 + e];
+                    o[row * ATTN_PITCH + d * 8 + lane / 4] = w->o[n][d / 2][d % 2 * 2 + e];
+                }
             }
-            wrong |= row < u->rows && !(all - all == 0.0f);
         }
     }
-    wrong = attn__any(wrong);
-    other_r = attn__any(other_r);
+    const int wrong = attn__any(!(all - all == 0.0f));
     if (lane == 0)
-        ((int *)(void *)(smem + ATTN_FOUND_AT))[warp] =
-            (wrong ? ATTN_FN(_found_wrong) : 0) | (other_r ? ATTN_FN(_found_r) : 0);
+        ((int *)(void *)(smem + ATTN_WRONG_AT))[warp] = wrong;
 }
 
 /* Four dims of a row, with its r and sum. */
@@ -761,19 +752,29 @@ typedef struct ATTN_FN(_quad) {
     float x[4], r, l;
 } ATTN_FN(_quad);
 
-/* The sum of n partial results: quads `pitch` floats apart, r and sum of the row `rl_pitch`.  weigh: not all r are 0.
- * Of a part that has seen no key, whose sum is 0, nothing but that counts. */
-ATTN_DEVICE ATTN_FN(_quad) ATTN_FN(_add)(const float *x, int pitch, const float *rl, int rl_pitch, int n, int weigh)
+/* The sum of n partial results, `most` (a constant) at most: quads `pitch` floats apart; r, sum and, if even, the sum
+ * of the rounded weights that x is of, `rl_pitch` floats apart.  Of a part that has seen no key, whose sum is 0,
+ * nothing but that counts. */
+ATTN_DEVICE ATTN_FN(_quad) ATTN_FN(_add)(const float *x, int pitch, const float *rl, int rl_pitch, int n, int most,
+                                         int even)
 {
-    ATTN_FN(_quad) q = { { 0.0f, 0.0f, 0.0f, 0.0f }, weigh ? ATTN_NO_SCORE : 0.0f, 0.0f };
-    if (!weigh) {
-        ATTN_UNROLL_4
-        for (int k = 0; k < n; ++k) {
-            const float4 y = *(const float4 *)(const void *)(x + k * pitch);
-            q.x[0] += y.x, q.x[1] += y.y, q.x[2] += y.z, q.x[3] += y.w;
-            q.l += rl[k * rl_pitch + 1];
-        }
-    } else {
+    ATTN_FN(_quad) q = { { 0.0f, 0.0f, 0.0f, 0.0f }, 0.0f, 0.0f };
+    float rounded = 0.0f;
+    int weigh = 0;
+    ATTN_UNROLL
+    for (int k = 0; k < most; ++k) {
+        if (k >= n)
+            break;
+        const float4 y = *(const float4 *)(const void *)(x + k * pitch);
+        const float l = rl[k * rl_pitch + 1];
+        q.x[0] += y.x, q.x[1] += y.y, q.x[2] += y.z, q.x[3] += y.w;
+        q.l += l;
+        rounded += even ? rl[k * rl_pitch + 2] : 0.0f;
+        weigh |= l != 0.0f && rl[k * rl_pitch] != 0.0f;
+    }
+    if (weigh) { /* not all r are 0 */
+        q.x[0] = q.x[1] = q.x[2] = q.x[3] = q.l = rounded = 0.0f;
+        q.r = ATTN_NO_SCORE;
         ATTN_NO_UNROLL
         for (int k = 0; k < n; ++k)
             q.r = rl[k * rl_pitch + 1] != 0.0f ? attn__max(q.r, rl[k * rl_pitch]) : q.r;
@@ -783,7 +784,12 @@ ATTN_DEVICE ATTN_FN(_quad) ATTN_FN(_add)(const float *x, int pitch, const float 
             const float f = rl[k * rl_pitch + 1] != 0.0f ? attn__exp2(rl[k * rl_pitch] - q.r) : 0.0f;
             q.x[0] += f * y.x, q.x[1] += f * y.y, q.x[2] += f * y.z, q.x[3] += f * y.w;
             q.l += f * rl[k * rl_pitch + 1];
+            rounded += even ? f * rl[k * rl_pitch + 2] : 0.0f;
         }
+    }
+    if (even && rounded != 0.0f) { /* as if x were of the weights that l is of */
+        const float factor = q.l * attn__reciprocal(rounded);
+        q.x[0] *= factor, q.x[1] *= factor, q.x[2] *= factor, q.x[3] *= factor;
     }
     if (q.l == 0.0f)
         q.r = ATTN_NO_SCORE;
@@ -814,12 +820,12 @@ ATTN_DEVICE void ATTN_FN(_put_quad)(const ATTN_FN(_args) *a, const ATTN_FN(_unit
 }
 
 /* Adds up the warps' sums of quad n of the unit. */
-ATTN_DEVICE ATTN_FN(_quad) ATTN_FN(_add_warps)(const ATTN_FN(_args) *a, unsigned char *smem, int n, int weigh)
+ATTN_DEVICE ATTN_FN(_quad) ATTN_FN(_add_warps)(const ATTN_FN(_args) *a, unsigned char *smem, int n)
 {
     const int quads = ATTN_FN(_dim_v)(a) / 4, row = n / quads, d = n % quads * 4;
     return ATTN_FN(_add)((const float *)(const void *)(smem + ATTN_O_AT) + row * ATTN_PITCH + d,
-                         ATTN_TILE_Q * ATTN_PITCH, (const float *)(const void *)(smem + ATTN_RL_AT) + 2 * row,
-                         2 * ATTN_TILE_Q, ATTN_WARPS, weigh);
+                         ATTN_TILE_Q * ATTN_PITCH, (const float *)(const void *)(smem + ATTN_RL_AT) + 4 * row,
+                         4 * ATTN_TILE_Q, ATTN_WARPS, ATTN_WARPS, 1);
 }
 
 /* +inf, -inf or both (NaN) where a key that is seen has them: what passes 2 and 3 have marked. */
@@ -883,12 +889,9 @@ ATTN_DEVICE void ATTN_FN(_finish_slice)(const ATTN_FN(_args) *a, const ATTN_FN(_
     for (int n = (int)threadIdx.x; n < mine; n += 32 * ATTN_WARPS) {
         const int quad = (((n / 4) << a->cluster_log2) + rank) * 4 + n % 4, row = quad / quads, d = quad % quads * 4;
         const float *const rl = sent + 2 * row;
-        int weigh = 0;
-        for (int k = 0; k < a->cluster; ++k)
-            weigh |= rl[k * ATTN_TILE_Q * 2] != 0.0f && rl[k * ATTN_TILE_Q * 2 + 1] != 0.0f;
         const ATTN_FN(_quad) q =
             ATTN_FN(_add)((const float *)(const void *)(smem + ATTN_SLICES_AT) + 4 * n, 4 * each, rl, 2 * ATTN_TILE_Q,
-                          a->cluster, weigh);
+                          a->cluster, ATTN_SLICES, 0);
         ATTN_FN(_put_quad)(a, u, row, d, &q);
     }
 }
@@ -896,14 +899,14 @@ ATTN_DEVICE void ATTN_FN(_finish_slice)(const ATTN_FN(_args) *a, const ATTN_FN(_
 
 /* What becomes of the warps' sums, once they are in shared memory: the marks of a pass, or the result. */
 ATTN_DEVICE void ATTN_FN(_deliver)(const ATTN_FN(_args) *a, int clusters, const ATTN_FN(_unit) *u,
-                                   const ATTN_FN(_work) *work, int pass, int found, unsigned char *smem)
+                                   const ATTN_FN(_work) *work, int pass, unsigned char *smem)
 {
     const int quads = ATTN_FN(_dim_v)(a) / 4, whole = work->from == 0 && work->to == work->tiles.count;
     unsigned char *const marks = smem + ATTN_MARKS_AT;
     ATTN_NO_UNROLL
     for (int n = (int)threadIdx.x; n < u->rows * quads; n += 32 * ATTN_WARPS) {
         const int row = n / quads, d = n % quads * 4;
-        ATTN_FN(_quad) q = ATTN_FN(_add_warps)(a, smem, n, found & ATTN_FN(_found_r));
+        ATTN_FN(_quad) q = ATTN_FN(_add_warps)(a, smem, n);
         if (pass >= 2) {
             unsigned mark = 0;
             ATTN_UNROLL
@@ -1022,17 +1025,17 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
             }
             ATTN_FN(_leave)(u, &w, smem);
             __syncthreads();
-            int found = 0;
+            int wrong = 0;
             ATTN_UNROLL
             for (int n = 0; n < ATTN_WARPS; ++n)
-                found |= ((const int *)(const void *)(smem + ATTN_FOUND_AT))[n];
-            const int again = w.pass == 0 && (found & ATTN_FN(_found_wrong));
+                wrong |= ((const int *)(const void *)(smem + ATTN_WRONG_AT))[n];
+            const int again = w.pass == 0 && wrong;
 #if ATTN_CLUSTERS
             if (clusters && w.pass == 0)
                 attn__cluster_wait(); /* all have started, and said what they await */
 #endif
             if (!again)
-                ATTN_FN(_deliver)(a, clusters, u, &work, w.pass, found, smem);
+                ATTN_FN(_deliver)(a, clusters, u, &work, w.pass, smem);
             w.pass = again ? 2 : w.pass == 2 ? 3 : w.pass == 3 ? 1 : 0;
             if (!w.pass)
                 break;
@@ -1129,7 +1132,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_SLICES
 #undef ATTN_O_AT
 #undef ATTN_RL_AT
-#undef ATTN_FOUND_AT
+#undef ATTN_WRONG_AT
 #undef ATTN_MARKS_AT
 #undef ATTN_UNIT_AT
 #undef ATTN_SLICES_AT
@@ -1137,6 +1140,8 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_BARRIER_AT
 #undef ATTN_NO_SCORE
 #undef ATTN_PACK
+#undef ATTN_LOW
+#undef ATTN_HIGH
 #undef ATTN_ROOM
 #undef ATTN_NEAR
 #undef ATTN_EXPONENTS
