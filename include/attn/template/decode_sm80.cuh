@@ -29,8 +29,8 @@
  *
  * There is no running maximum.  r, which is subtracted from scores, is set by a warp's first tile and lifted only when
  * a score outgrows it by ATTN_ROOM (in log2); with bf16, whose exponents are those of f32, it is 0 unless the first
- * tile is far from that, so that sums add without weights.  The greatest weight of a row is then not 1 and is rounded, too:
- * O is divided by the sum of what it was made of, and lse is of the sum as it was.
+ * tile is far from that, so that sums add without weights.  The greatest weight of a row is then not 1 and is rounded,
+ * too: O is divided by the sum of what it was made of, and lse is of the sum as it was.
  *
  * Hidden keys must have no effect, but 0 times a NaN or infinity of their V is NaN; such a V shows in O.  A unit that
  * is not finite is done again in three passes, as forward_sm80.cuh has it: with 1 in place of what is +inf or NaN, then
@@ -64,7 +64,8 @@
 #define ATTN_SLICES (ATTN_CLUSTERS ? ATTN_CLUSTERS : 1)
 
 /* Shared memory: the rings; each warp's O, then r and both sums of its rows; whether it is wrong; marks of passes; Q;
- * its unit; and what the blocks of the cluster send: slices, then r and sum of all rows; the barrier that counts them. */
+ * its unit; and what the blocks of the cluster send: slices, then r and sum of all rows; the barrier that counts
+ * them. */
 #define ATTN_O_AT (ATTN_WARPS * ATTN_STAGES * ATTN_STAGE_BYTES)
 #define ATTN_RL_AT (ATTN_O_AT + ATTN_WARPS * ATTN_TILE_Q * ATTN_PITCH * 4)
 #define ATTN_WRONG_AT (ATTN_RL_AT + ATTN_WARPS * ATTN_TILE_Q * 16)
