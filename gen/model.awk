@@ -2,9 +2,10 @@
 # KEY is a line's key, or the part of some before a "_".  The same line may serve twice.
 #
 # FILE is tables/default.m4, whose rows it narrows to the model: so archs, tiles and what is tuned stand there alone.
-# For each shape and type, an arch has the first row of `all` flags there that covers the head_dim, with the flags of
-# the model and what serving needs; and ahead of it, for plain causal shapes, the first `causal` row, if any does.
-# Rows of kernels that serve all types and dims are taken as they are; those of decode are not taken.
+# For each shape and type, a kernel of an arch has the first row of `all` flags there that covers the head_dim, with the
+# flags of the model and what serving needs; and ahead of it, for plain causal shapes, the first `causal` row, if any
+# does.  Of kernel decode it has all rows of its head_dim, which differ in how many query rows they are for.
+# Rows of kernels that serve all types and dims are taken as they are.
 BEGIN {
     FS = "\t"
     while ((getline line < general) > 0)
@@ -34,17 +35,17 @@ function read_general(line, column)
         gsub(/,/, ", ", line)
         whole = whole "attn_row(" line ")\n"
     }
-    if (column[1] != "forward")
+    if (column[1] != "forward" && column[1] != "decode")
         return
     general_rows++
-    arch_of[general_rows] = column[2]
+    arch_of[general_rows] = column[1] ", " column[2]
     types_of[general_rows] = "," (column[3] == "T" ? loop : column[3]) ","
     dims_of[general_rows] = column[4]
     flags_of[general_rows] = column[6]
     tuned_of[general_rows] = column[7] ", " column[8] ", " column[9]
-    if (!(column[2] in known)) {
-        known[column[2]]
-        archs[++arch_count] = column[2]
+    if (!(arch_of[general_rows] in known)) {
+        known[arch_of[general_rows]]
+        archs[++arch_count] = arch_of[general_rows]
     }
 }
 
@@ -81,7 +82,7 @@ function narrowed(dims, arch, d, dv, part, least, exactly)
 {
     exactly = d (dv == d ? "" : "/" dv)
     if (dims == "any")
-        return arch == "simt" ? dims : exactly
+        return arch ~ /simt/ ? dims : exactly
     if (dims == exactly)
         return exactly
     if (split(dims, part, /\.\.|\//) < 2 || dims !~ /\.\./)
@@ -92,22 +93,27 @@ function narrowed(dims, arch, d, dv, part, least, exactly)
     return d % 8 || dv % 8 ? dims : exactly
 }
 
-# row(DTYPE, ARCH, SHAPE, KIND): the one of the first general row whose flags are KIND, causal or all.
-function row(dtype, arch, shape, kind, n, of, dims, flags, text)
+# row(DTYPE, ARCH, SHAPE, KIND): the one of the first general row whose flags are KIND, causal or all.  ARCH is that and
+# its kernel, as in a row.
+function row(dtype, arch, shape, kind, n, of, dims, flags, text, found)
 {
     split(shape, of, " ")
-    flags = kind == "causal" ? "causal" : of[4] "varlen" (arch == "sm90" ? "" : "+paged") # no TMA of pages
+    flags = kind == "causal" ? "causal" : of[4] "varlen" (arch == "forward, sm90" ? "" : "+paged") # no TMA of pages
     for (n = 1; n <= general_rows; n++) {
         if (arch_of[n] != arch || flags_of[n] != kind || !index(types_of[n], "," dtype ","))
             continue
+        if (found && dims_of[n] ~ /\.\./)
+            return
         dims = narrowed(dims_of[n], arch, of[1], of[2])
         if (dims == "")
             continue
-        text = "attn_row(forward, " arch ", " dtype ", " dims ", " of[3] ", " flags ", " tuned_of[n] ")"
+        text = "attn_row(" arch ", " dtype ", " dims ", " of[3] ", " flags ", " tuned_of[n] ")"
         if (!(text in printed))
             print text
         printed[text]
-        return
+        if (arch ~ /forward/ || dims_of[n] ~ /\.\./)
+            return
+        found = 1
     }
 }
 
