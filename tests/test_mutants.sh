@@ -1,11 +1,12 @@
 #!/bin/sh
 # test_mutants.sh SOURCE_ROOT [all | places | NUMBER...] - plants the bugs of mutants.txt, one at a time, into a copy, and
-# asks whether the emulated tests find them.  Without a word every 8th; `places` only asks whether all can be planted.
+# asks whether the emulated tests find them.  Without a word every 8th, which takes a minute; `places` only asks whether
+# all can be planted.
 #
 # Each is looked for in every CUDA instance of gen/tables/ci.m4 and of header_instances.cu that includes the changed file
-# (in test_primitives, if that does), at first in short, with the cases of --count 1, plain and with races looked for;
-# then with those of the default level, in the other tests that run emulated, under ASan, and in random calls; until a
-# case fails.  JOBS (2) of them go on at once.  KEEP=DIR leaves what the tests said there.
+# (in test_primitives, if that does): with the cases of --count 1, plain and with races looked for; unless it is the
+# sample, then in the other tests that run emulated, with the cases of the default level, under ASan, in random calls;
+# until a case fails.  JOBS (2) of them go on at once.  KEEP=DIR leaves what the tests said there.
 . "$(dirname "$0")/check.sh"
 shift
 list=$root/tests/mutants.txt jobs=${JOBS:-2} every=8
@@ -82,14 +83,15 @@ if [ $failed -gt 0 ] || [ "$1" = places ]; then
     finish
     exit
 fi
-steps="plain:1 races:1 plain:2 rest asan:1 races:2 random"
+steps="plain:1 races:1 rest:plain plain:2 rest:asan asan:2 random:plain races:2"
 case $1 in
 all)
     echo "0 nothing $steps" # without a bug nothing must be found
     cat "$tmp/all"
     ;;
 sample)
-    echo "0 nothing plain:1"
+    steps="plain:1 races:1"
+    echo "0 nothing $steps"
     awk -v e=$every 'NR % e == 1' "$tmp/all"
     ;;
 *) for n; do sed -n "${n}p" "$tmp/all"; done ;;
@@ -146,7 +148,7 @@ object() {
     asan) extra="-g1 $asan" ;;
     esac
     [ -f "$3.bin/$1.$2.o" ] ||
-        $CC $flags -O2 $extra -x c -I"$3/tests" -I"$3/tests/emu" -I"$3/include" -c "$(source_of "$1" "$3")" \
+        $CC $flags -O1 $extra -x c -I"$3/tests" -I"$3/tests/emu" -I"$3/include" -c "$(source_of "$1" "$3")" \
             -o "$3.bin/$1.$2.o"
 }
 
@@ -160,8 +162,6 @@ program() {
     $CC $link "$from/main/$main.c.o" "$@" $none "$from/parts.a" -lm -o "$out"
 }
 
-# uses SUBJECT
-# uses SUBJECT
 # uses SUBJECT: the names of the files that it includes.
 uses() {
     $CC $flags -x c -M -I"$root/tests" -I"$root/tests/emu" -I"$root/include" "$(source_of "$1" "$root")" |
@@ -203,7 +203,7 @@ tried() {
 }
 
 # look TREE FILE LOG STEP...: in all programs with FILE (-: in all); says by which it is found.  A STEP is WAY:LEVEL, or
-# rest or random, which are all instances in the other tests that are not of one instance.
+# rest:WAY or random:WAY, which are all instances in the other tests that are not of one instance.
 look() {
     tree=$1 file=$2 log=$3
     shift 3
@@ -212,8 +212,8 @@ look() {
     subjects=$(awk -v f="$file" 'f == "-" || $2 == f { print $1 }' "$tmp/uses" | uniq)
     for step; do
         way=${step%:*} level=${step#*:}
-        case $way in
-        asan)
+        case $step in
+        *asan*)
             until [ -d "$tmp/base.asan" ]; do # one job makes it, the others wait
                 if mkdir "$tmp/lock" 2>/dev/null; then
                     base "$tmp/base.new" $asan >"$log" 2>&1
@@ -222,18 +222,20 @@ look() {
                 sleep 1
             done
             ;;
-        rest | random)
+        esac
+        case $way in
+        rest | random) # their level is a way
             [ "$subjects" != primitives ] || continue
             objects=
             for subject in $(grep -v primitives "$tmp/subjects"); do
-                object "$subject" plain "$tree" >"$log" 2>&1
-                objects="$objects $tree.bin/$subject.plain.o"
+                object "$subject" "$level" "$tree" >"$log" 2>&1
+                objects="$objects $tree.bin/$subject.$level.o"
             done
             tests="test_semantics test_refusals" options=
-            [ "$way" = rest ] || tests=test_property options="--count 10"
+            [ $way = rest ] || tests=test_property options="--count 10"
             for main in $tests; do
-                program "$tree.bin/${main}_emulated" $main plain $objects >"$log" 2>&1
-                tried "$tree.bin/${main}_emulated" "$log" 200 $options || return 0
+                program "$tree.bin/${main}_$level" $main "$level" $objects >"$log" 2>&1
+                tried "$tree.bin/${main}_$level" "$log" 300 $options || return 0
             done
             continue
             ;;
@@ -252,7 +254,7 @@ look() {
                 echo "does not compile: $(grep -m 1 -e 'error:' -e undefined "$log")"
                 return 1
             fi
-            tried "$tree.bin/$subject/$name" "$log" $((20 * level)) $options || return 0
+            tried "$tree.bin/$subject/$name" "$log" $((60 * level)) $options || return 0
         done
     done
     echo "survived"
@@ -274,7 +276,7 @@ job() {
         fi
         at=$(place "$file")
         line=$(mutants -v n="$number" -v out="$tree/$at" "$list" "$root/$at")
-        answer=$(look "$tree" "$file" "$KEEP/$number" $steps)
+        answer=$(look "$tree" "$file" "$KEEP/$number" $steps 2>/dev/null) # a shell tells of aborts
         cp "$root/$at" "$tree/$at"
         echo "$number $line: $answer"
         echo "$number $class $answer" >>"$tree.done"
