@@ -167,8 +167,8 @@ m4_ifelse(attn_KERNEL attn_ARCH, forward sm90, m4_dnl
 [[attn_if(paged, [[attn_fail([[flags has 'paged', must not on arch 'sm90']])]])m4_dnl
 attn_each([[_k]], (warps, blocks), [[m4_ifdef([[_set_]]_k, m4_dnl
 [[attn_fail([[tune has ']]_k[[', which arch 'sm90' sets by itself]])]])]])]])m4_dnl
-m4_ifelse(attn_KERNEL, decode, [[]], [[m4_ifdef([[_set_rows]], m4_dnl
-[[attn_fail([[tune has 'rows', which is for kernel 'decode']])]])]])m4_dnl
+attn_if_mma([[]], [[m4_ifdef([[_set_rows]], m4_dnl
+[[attn_fail([[tune has 'rows', which is for archs 'sm75', 'sm80' and 'sm90']])]])]])m4_dnl
 attn_if_mma([[attn_if(rope, [[attn_fail([[flags has 'rope', must not on arch ']]attn_ARCH[[']])]])]])m4_dnl
 attn_if(scaled, [[m4_ifelse(attn_KV_DTYPE, narrow, [[]], m4_dnl
 [[attn_fail([[flags has 'scaled', must have dtype ']]attn_DTYPE[[:narrow' too]])]])]])m4_dnl

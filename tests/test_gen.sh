@@ -177,7 +177,7 @@ tile_q is '48', must be a multiple of 32, 32 to 1024, 16 for each of the warps|a
 tile_q is '96', must be a multiple of 64, 64 to 256|attn_row(forward, sm90, f16, 64, any, none, 96, 64, none)
 flags has 'paged', must not on arch 'sm90'|attn_row(forward, sm90, f16, 64, any, paged, 64, 64, none)
 tune has 'warps', which arch 'sm90' sets by itself|attn_row(forward, sm90, f16, 64, any, none, 64, 64, warps=8)
-tune has 'rows', which is for kernel 'decode'|attn_row(forward, sm80, f16, 64, any, none, 64, 64, rows=8)
+tune has 'rows', which is for archs 'sm75', 'sm80' and 'sm90'|attn_row(forward, simt, f16, 64, any, none, 64, 64, rows=8)
 tune rows is '0', must be 1 to 65536|attn_row(decode, sm80, f16, 64, any, none, 16, 16, rows=0)
 tile_q is '64', must be one of: 8, 16, 32|attn_row(decode, sm80, f16, 64, any, none, 64, 16, none)
 tile_k is '64', must be one of: 16, 32|attn_row(decode, sm90, f16, 64, any, none, 16, 64, none)

@@ -21,10 +21,13 @@ attn_row(decode,  sm80, T,     16..128,     any, all,    16,   16,    warps=3+ro
 attn_row(decode,  sm80, T,     16..256,     any, all,    8,    16,    warps=2+rows=32)
 ]])
 //
-// Hopper, where tensors are dense or packed: TMA cannot follow a page table.
+// Hopper, where tensors are dense or packed: TMA cannot follow a page table.  What a decoder needs has rows of its
+// own, then what changes scores in one way, then head dims in between, then everything (docs/performance.md).  At 64,
+// short prompts are cut into 128 rows, of which the last ones waste less.
 //
 //       KERNEL   ARCH  DTYPE  HEAD_DIM     GQA  FLAGS  TILE_Q TILE_K TUNE
 attn_each([[T]], (bf16, f16), [[
+attn_row(forward, sm90, T,     64,          any, causal+varlen,                      128,   128,   stages=4+rows=1024)
 attn_row(forward, sm90, T,     64,          any, causal+varlen,                      192,   96,    stages=3)
 attn_row(forward, sm90, T,     96,          any, causal+varlen,                      128,   128,   stages=2)
 attn_row(forward, sm90, T,     128,         any, causal+varlen,                      128,   128,   stages=2)

@@ -236,8 +236,6 @@
 #endif
 #ifndef ATTN_ROWS
 #define ATTN_ROWS (4 * ATTN_TILE_Q)
-#elif ATTN_ROWS < 1 || ATTN_ROWS > 65536
-#error "attn: ATTN_ROWS must be 1 to 65536 query rows of a KV head"
 #endif
 #elif ATTN_ARCH == ATTN_ARCH_SM90
 /* What was fastest on an H200 (docs/performance.md). */
@@ -335,8 +333,10 @@
 
 #ifndef ATTN_ROWS
 #define ATTN_ROWS 0
-#elif ATTN_KERNEL != ATTN_KERNEL_DECODE
-#error "attn: ATTN_ROWS has a meaning in ATTN_KERNEL_DECODE alone; leave it out"
+#elif ATTN_ARCH < ATTN_ARCH_SM75
+#error "attn: ATTN_ROWS has a meaning on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90 alone; leave it out"
+#elif ATTN_ROWS < 1 || ATTN_ROWS > 65536
+#error "attn: ATTN_ROWS must be 1 to 65536 query rows of a KV head"
 #endif
 
 /* ---- derived ---------------------------------------------------------------------------------- */
