@@ -10,7 +10,7 @@
 attn_each([[T]], (bf16, f16), [[
 attn_row(decode,  sm90, T,     128,         any, all,    8,    16,    warps=8+rows=8)
 attn_row(decode,  sm90, T,     128,         any, all,    16,   16,    warps=8+rows=16)
-attn_row(decode,  sm90, T,     128,         any, all,    32,   16,    warps=4+rows=128)
+attn_row(decode,  sm90, T,     128,         any, all,    32,   16,    warps=4+rows=128+spill=16)
 attn_row(decode,  sm90, T,     64,          any, all,    16,   32,    warps=8+rows=16)
 attn_row(decode,  sm90, T,     64,          any, all,    32,   16,    warps=8+rows=128)
 attn_row(decode,  sm90, T,     192/128,     any, all,    16,   16,    warps=6+rows=64)
