@@ -428,8 +428,8 @@ attn_status gpu_run(gpu_call *call, const attn_instance *instance, size_t bytes,
         snprintf(text, size, "workspace: %s", problem);
         return ATTN_ERR_CUDA;
     }
-    /* Its content is free: NaN, or for those who look for reads of what nobody wrote, nothing.  -1, which all ones are to
-     * a counter, is as good as the 0 that it should be; so it gets another NaN. */
+    /* Its content is free: NaN, or for those who look for reads of what nobody wrote, nothing.  -1, which all ones are
+     * to a counter, is as good as the 0 that it should be; so it gets another NaN. */
     const uint32_t nan = 0x7fc55555u;
     if (bytes && !getenv("ATTN_TESTS_UNWRITTEN")) {
         set(call->workspace, 0xff, bytes);

@@ -21,8 +21,8 @@ static int alike(const attn_instance *a, const attn_instance *b)
 {
     return a->kernel == b->kernel && a->dtype == b->dtype && a->kv_dtype == b->kv_dtype && a->head_dim == b->head_dim &&
            a->head_dim_v == b->head_dim_v && a->head_dim_min == b->head_dim_min && a->gqa == b->gqa &&
-           a->rows == b->rows && a->features == b->features && a->user == b->user && a->tile_q == b->tile_q && a->tile_k == b->tile_k &&
-           a->row_align == b->row_align;
+           a->rows == b->rows && a->features == b->features && a->user == b->user && a->tile_q == b->tile_q &&
+           a->tile_k == b->tile_k && a->row_align == b->row_align;
 }
 
 static void run_one(const attn_instance *instance, const test_case *c, case_call *call, const instances_way *way)

@@ -510,7 +510,8 @@ static void test_matrix(int store, int trans)
             lanes[l][m] = trans ? rows[m][c][r] | (uint32_t)rows[m][c + 1][r] << 16
                                 : rows[m][r][c] | (uint32_t)rows[m][r][c + 1] << 16;
         }
-    snprintf(name, sizeof name, "%smatrix%s", store ? "st" : "ld", trans == 2 ? " in registers" : trans ? " trans" : "");
+    snprintf(name, sizeof name, "%smatrix%s", store ? "st" : "ld",
+             trans == 2 ? " in registers" : trans ? " trans" : "");
     const prim_call c = {.kernel = store ? PRIM_stmatrix : PRIM_ldmatrix, .grid = 1, .threads = 32, .shared = 512,
                          .p = {trans}, .in = store ? (void *)lanes : (void *)rows, .in_bytes = 512, .out = out,
                          .out_bytes = 512};

@@ -340,6 +340,7 @@ static void split_and_merge(const attn_instance *t, shape_fn *shape)
     attn_merge_params m;
     memset(&m, 0, sizeof m);
     m.struct_size = sizeof m;
+    m.device = ATTN_DEVICE_CPU;
     m.parts = 2;
     m.batch = c.batch;
     m.seq_q = c.seq_q;

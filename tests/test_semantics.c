@@ -773,6 +773,7 @@ static attn_status merge(int parts, const float *part_o, const float *part_lse, 
     attn_merge_params m;
     memset(&m, 0, sizeof m);
     m.struct_size = sizeof m;
+    m.device = ATTN_DEVICE_CPU;
     m.flags = flags;
     m.parts = parts;
     m.batch = m.seq_q = m.heads_q = m.head_dim_v = 1;

@@ -8,7 +8,7 @@ library=$(absolute "${2:-$LIBRARY}") instances=$(absolute "${3:-$INSTANCES}") cu
 cd "$tmp" || exit 1
 
 # A prototype in attn.h begins a line and is not indented.
-sed -n 's/^[a-z].*[ *]\(attn_[a-z_]*\)(.*;$/\1/p' "$root/include/attn/attn.h" | grep -v '_fn$' | sort >api
+sed -n 's/^[a-z].*[ *]\(attn_[a-z0-9_]*\)(.*;$/\1/p' "$root/include/attn/attn.h" | grep -v '_fn$' | sort >api
 if [ "$(wc -l <api)" -ge 8 ]; then pass; else fail "found only these functions in attn.h: $(cat api)"; fi
 # shellcheck disable=SC2086
 $CC -x c -E -P -DATTN_BUILD_CUDA="$cuda" '-DATTN_INSTANCE(name)=name' "$instances" | grep . | sort >names

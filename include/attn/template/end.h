@@ -4,9 +4,9 @@
  * alone, makes the descriptor external; otherwise it is static, so that an instance in a user's file
  * and one of the same name in the archive live in one program.
  *
- * Of a template it wants NAME_workspace and NAME_launch (on attn_res_params, of ATTN_KERNEL_RES...), or of ATTN_KERNEL_APPEND and _MERGE, which have no workspace,
- * NAME_launch alone; and the macros ATTN_ROW_ALIGN, ATTN_SHARED_BYTES and ATTN_DEVICE_FN, fields of the
- * descriptor that are no parameters. */
+ * Of a template it wants NAME_workspace and NAME_launch (on attn_res_params, of ATTN_KERNEL_RES...), or of
+ * ATTN_KERNEL_APPEND and _MERGE, which have no workspace, NAME_launch alone; and the macros ATTN_ROW_ALIGN,
+ * ATTN_SHARED_BYTES and ATTN_DEVICE_FN, fields of the descriptor that are no parameters. */
 
 #define ATTN_BIT_IF_(M) ((ATTN_##M) ? ATTN_HAS(M) : 0u)
 

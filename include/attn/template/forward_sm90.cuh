@@ -99,7 +99,7 @@ typedef struct ATTN_FN(_job) {
     int pass;   /* 0, or 1 to 3 for the parts of a V that is not finite */
     int first, to; /* the first tile, and where the last one ends or later; at least one tile */
     int edge_lo[4], edge_hi[4]; /* of each warpgroup: tiles inside need no mask */
-    int from_key, to_key;       /* row r sees keys from_key + r .. to_key + r - 1 of those that there are, without chunks */
+    int from_key, to_key;       /* without chunks row r sees of all keys from_key + r .. to_key + r - 1 */
     float *lse;                 /* of row 0; NULL: not wanted */
     unsigned char wrong[16];    /* by each warp that computes, in pass 0: its rows are not finite */
     ATTN_FN(_unit) unit;
@@ -526,8 +526,8 @@ ATTN_DEVICE attn__keys ATTN_FN(_keys_of)(const ATTN_FN(_unit) *u, int i)
     return attn__mask_row(&m, i);
 }
 
-/* Of this thread's numbers of a row (columns 0, 1, 8, 9, 16 ... of the tile) those in columns below `end`, as the lowest
- * bits; from number `from` on. */
+/* Of this thread's numbers of a row (columns 0, 1, 8, 9, 16 ... of the tile) those in columns below `end`, as the
+ * lowest bits; from number `from` on. */
 ATTN_DEVICE uint32_t ATTN_FN(_below)(int end, int from)
 {
     const int count = (end <= 0 ? 0 : end / 8 * 2 + (end % 8 < 2 ? end % 8 : 2)) - from;
