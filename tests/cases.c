@@ -614,6 +614,14 @@ static void derive_cuts(deriver *v)
         c.splits = 3;
         add(v, &c);
     }
+    /* More heads than take turns, and no multiple of those. */
+    test_case many = feature_shape(v, 1);
+    many.batch = 1;
+    many.heads_q = v->t->gqa ? 12 * v->t->gqa : 35;
+    many.heads_k = many.heads_q / (v->t->gqa ? v->t->gqa : 1);
+    many.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+    many.splits = 3;
+    add(v, &many);
     /* Every feature once with its keys cut, and every form of lengths. */
     for (int f = 0; f < ATTN_FEATURE_COUNT; f++)
         for (int n = 0; n < (f == ATTN_INDEX_VARLEN ? 8 : 2); n++) {
