@@ -83,7 +83,7 @@ if [ $failed -gt 0 ] || [ "$1" = places ]; then
     finish
     exit
 fi
-steps="plain:1 races:1 rest:plain plain:2 rest:asan asan:2 random:plain races:2"
+steps="plain:1 races:1 asan:1 rest:plain rest:asan plain:2 asan:2 random:plain races:2"
 case $1 in
 all)
     echo "0 nothing $steps" # without a bug nothing must be found
