@@ -502,6 +502,15 @@ static void derive_features(deriver *v)
                     if (with_feature(&c, v->t, f, n % 3) && with_feature(&c, v->t, g, n / 3))
                         add(v, &c);
                 }
+    /* Sink tokens of a chunk that begins beyond the first tiles: what lies before is passed over. */
+    test_case c = feature_shape(v, 1);
+    c.seq_k = 6 * v->t->tile_k - 5;
+    c.chunk = 3 * v->t->tile_k;
+    c.sink_tokens = 5 * v->t->tile_k;
+    c.window = 1;
+    c.left = 2;
+    c.right = 1;
+    add(v, &c);
 }
 
 /* Everything that the instance has at once, one after the other joining in. */
