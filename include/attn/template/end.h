@@ -6,12 +6,7 @@
  *
  * Of a template it wants NAME_workspace and NAME_launch (on attn_res_params, of ATTN_KERNEL_RES...), or of
  * ATTN_KERNEL_APPEND and _MERGE, which have no workspace, NAME_launch alone; and the macros ATTN_ROW_ALIGN,
-<<<<<<< HEAD
  * ATTN_SHARED_BYTES and ATTN_DEVICE_FN, fields of the descriptor that are no parameters. */
-=======
- * ATTN_SHARED_BYTES and ATTN_DEVICE_FN, fields of the
- * descriptor that are no parameters. */
->>>>>>> c5d0d82 (end.h: lines of 120)
 
 #define ATTN_BIT_IF_(M) ((ATTN_##M) ? ATTN_HAS(M) : 0u)
 
