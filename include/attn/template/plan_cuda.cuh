@@ -152,8 +152,8 @@ static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int
     const attn_params *p = &a->p;
     const int64_t walks = (int64_t)a->heads * a->blocks;
     attn_device device;
-    if (clusters) {
-        a->cluster = whole * clusters <= INT32_MAX ? clusters : 0;
+    if (clusters) { /* a block alone is none */
+        a->cluster = clusters > 1 && whole * clusters <= INT32_MAX ? clusters : 0;
         return;
     }
     ATTN_FN(_device)(&device);
@@ -164,6 +164,8 @@ static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int
         while (a->cluster > 1 && (a->cluster * whole > (a->cluster > 2 ? room / 2 : room) ||
                                   a->cluster / 2 * ATTN_WARPS >= tiles))
             a->cluster /= 2;
+        if (a->cluster == 1)
+            a->cluster = 0;
         return;
     }
     if (least || whole * (tiles + 1) > INT32_MAX)
