@@ -283,9 +283,13 @@ def stacks(attn, fares, tell, pattern):
             s.d_out.copy_(g)
             s.backward()
         _, more = peak_of(train)
-        functions = {"attn forward": s.forward, "attn both": lambda: (s.forward(), s.backward())}
+        functions = {"attn forward": s.forward}
         peak = {"attn forward": forward_peak, "attn both": forward_peak + more}
         off = {}
+
+        def timed(functions):
+            for who, ms in race(functions, rounds=3, budget=60.0).items():
+                tell(stack=shape, who=who, ms=round(ms, 3), gib=round(peak[who], 2))
         if fares:
             from flash_attn_res.experimental.autograd import BlockAttentionResiduals
             identity = [torch.nn.Identity() for _ in range(layers)]
@@ -301,6 +305,8 @@ def stacks(attn, fares, tell, pattern):
                 off["out"] = ((s.out.float() - out.view(b * t, d).float()).norm() / out.float().norm()).item()
                 del out
                 functions["flash-attn-res forward"] = run
+                timed(functions)
+                functions = {}
                 _, peak["flash-attn-res both"] = peak_of(both)
                 want = xi.grad.view(b * t, d).float()
                 off["dx"] = ((s.d_blocks[0].float() - want).norm() / want.norm()).item()
@@ -309,8 +315,8 @@ def stacks(attn, fares, tell, pattern):
                 functions["flash-attn-res both"] = both
             except Exception as e:  # what it cannot do is no reason to stop
                 tell(stack=shape, failed=f"{type(e).__name__}: {e}"[:300])
-        for who, ms in race(functions, rounds=3, budget=60.0).items():
-            tell(stack=shape, who=who, ms=round(ms, 3), gib=round(peak[who], 2))
+        functions["attn both"] = lambda: (s.forward(), s.backward())
+        timed(functions)
         tell(stack=shape, differs={k: round(v, 5) for k, v in off.items()})
         del s, functions
         torch.cuda.empty_cache()

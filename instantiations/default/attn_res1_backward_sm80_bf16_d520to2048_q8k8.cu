@@ -8,5 +8,5 @@
 #define ATTN_HEAD_DIM_MIN 520
 #define ATTN_TILE_Q 8
 #define ATTN_TILE_K 8
-#define ATTN_WARPS 16
+#define ATTN_WARPS 8
 #include <attn/attn.cuh>

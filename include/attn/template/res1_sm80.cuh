@@ -30,6 +30,7 @@
  *     dv[n][d] = [P | dx r][n][s | s] [dO1 ; w][s | s][d] - v ...          rows 8 .. 15: the low halves of the factors
  *     dw[d][s] += [v | v][d][n | n] [dx r high ; low][n | n][s]            in registers over all tokens of the block */
 
+#include <attn/device/copy.cuh>
 #include <attn/device/mma.cuh>
 #include <attn/template/res_cuda.cuh>
 
@@ -37,6 +38,7 @@
 #define ATTN_RES_STRIPS (ATTN_RES_OWN * ATTN_WARPS) /* of a row, whatever its length: zeros beyond, but no branches */
 #define ATTN_RES_TILES ((ATTN_TILE_K + 7) / 8)          /* of 8 blocks */
 #define ATTN_RES_QUERY (ATTN_TILE_Q < 8 ? ATTN_TILE_Q : 8) /* queries at a time */
+#define ATTN_RES_STAGES 4                               /* tokens in shared memory, at most */
 /* Bytes of a strip of one row, and of a row of w. */
 #define ATTN_RES_PIECE 128
 #define ATTN_RES_PITCH (ATTN_RES_STRIPS * ATTN_RES_PIECE)
@@ -88,6 +90,19 @@ ATTN_DEVICE void ATTN_FN(_read)(const unsigned char *shared, int is, uint32_t *x
 {
     const uint4 y = is ? *(const uint4 *)(const void *)shared : make_uint4(0, 0, 0, 0);
     x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
+}
+
+/* Waits for the oldest of `stages` groups of copies. */
+ATTN_DEVICE void ATTN_FN(_wait)(int stages)
+{
+    if (stages == 1)
+        ATTN_COPY_ASYNC_WAIT(0);
+    else if (stages == 2)
+        ATTN_COPY_ASYNC_WAIT(1);
+    else if (stages == 3)
+        ATTN_COPY_ASYNC_WAIT(2);
+    else
+        ATTN_COPY_ASYNC_WAIT(3);
 }
 
 ATTN_DEVICE void ATTN_FN(_space_make)(const ATTN_FN(_args) *a, unsigned char *shared, ATTN_FN(_space) *m)
@@ -218,11 +233,10 @@ ATTN_DEVICE uint32_t ATTN_FN(_pair)(const uint32_t *first, const uint32_t *secon
 }
 
 #if ATTN_KERNEL == ATTN_KERNEL_RES1
-/* O1 of token t from weights and V; fills the places of V with a later token's.  plain, a constant: O1 is of the
- * instance's type, its rows begin at multiples of 16 bytes. */
+/* O1 of token t from weights and V; fills the places of V with a later token's. */
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
                                    const ATTN_FN(_source) *from, uint16_t *const *put, const uint32_t *high,
-                                   const uint32_t *low, int plain)
+                                   const uint32_t *low)
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks;
     const int64_t soon = t + a->stages * (int64_t)gridDim.x;
@@ -250,11 +264,11 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
             }
             out[0][e] = o[0], out[1][e] = o[1];
         }
-        if (plain)
+        if (a->plain)
             ATTN_FN(_put_strip)(a, m, put, t * a->p.o1.stride[1], a->p.queries, n, 0, out);
         ATTN_UNROLL
         for (int e = 0; e < 2; ++e)
-            if (!plain && r < a->p.queries && d + 8 * e < a->p.dim && a->p.o1.data)
+            if (!a->plain && r < a->p.queries && d + 8 * e < a->p.dim && a->p.o1.data)
                 ATTN_FN(_store)(a->p.o1.data, to + d + 8 * e, a->p.o1.dtype, a->wide & ATTN_FN(_wide_o1), out[e]);
         __syncwarp(); /* the strip has been read */
         if (soon < a->p.tokens)
@@ -364,22 +378,18 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         if (warp == 0 && c == 0 && r < queries && a.p.lse)
             a.p.lse[r * a.p.lse_stride + t] = top + attn__log2(sum) * ATTN_LN2;
 
-        if (a.plain)
-            ATTN_FN(_results)(&a, &m, t, stage, &from, put, high, low, 1);
-        else
-            ATTN_FN(_results)(&a, &m, t, stage, &from, put, high, low, 0);
+        ATTN_FN(_results)(&a, &m, t, stage, &from, put, high, low);
         attn__copy_async_commit();
         stage = stage + 1 < a.stages ? stage + 1 : 0;
     }
 }
 
 #else
-/* dv of token t from the factors, and its part of dw; fills the places of V and dO1 with a later token's.  plain, a
- * constant: dv is of the instance's type, its rows begin at multiples of 16 bytes. */
+/* dv of token t from the factors, and its part of dw; fills the places of V and dO1 with a later token's. */
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
                                    const ATTN_FN(_source) *v_from, const ATTN_FN(_source) *g_from,
                                    uint16_t *const *put, const uint32_t *for_dv, const uint32_t *for_dw,
-                                   float by_v, float (*dw)[16], int plain)
+                                   float by_v, float (*dw)[16])
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks, queries = a->p.queries;
     const int first = a->p.dim - a->p.key_dim, add = (a->p.flags & ATTN_RES_ADD_DV) != 0;
@@ -422,11 +432,11 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
                 out[e][2 * i] -= by * ATTN_RES_LOW(x[i]);
                 out[e][2 * i + 1] -= by * ATTN_RES_HIGH(x[i]);
             }
-            if (!plain && to && r < blocks && d + 8 * e < a->p.dim)
+            if (!a->plain && to && r < blocks && d + 8 * e < a->p.dim)
                 ATTN_FN(_put)(to, t * a->p.dv.stride[1] + d + 8 * e, a->p.dv.dtype, a->wide & ATTN_FN(_wide_dv), add,
                               out[e]);
         }
-        if (plain)
+        if (a->plain)
             ATTN_FN(_put_strip)(a, m, put, t * a->p.dv.stride[1], blocks, n, add, out);
         __syncwarp(); /* the strip has been read */
         if (soon < a->p.tokens) {
@@ -539,10 +549,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
                                      attn__transpose_8x8(by_high), attn__transpose_8x8(by_low) };
         const uint32_t for_dw[2] = { f_high, f_low };
 
-        if (a.plain)
-            ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, put, for_dv, for_dw, by_v, dw, 1);
-        else
-            ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, put, for_dv, for_dw, by_v, dw, 0);
+        ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, put, for_dv, for_dw, by_v, dw);
         attn__copy_async_commit();
         stage = stage + 1 < a.stages ? stage + 1 : 0;
     }
@@ -623,6 +630,7 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 #undef ATTN_RES_OWN
 #undef ATTN_RES_TILES
 #undef ATTN_RES_QUERY
+#undef ATTN_RES_STAGES
 #undef ATTN_RES_PIECE
 #undef ATTN_RES_PITCH
 #undef ATTN_RES_GIVEN

@@ -10,7 +10,6 @@
 
 #include <math.h>
 #include <string.h>
-#include <attn/device/copy.cuh>
 #include <attn/device/cuda.cuh>
 #include <attn/device/math.cuh>
 #include <attn/template/device_cuda.cuh>
@@ -50,8 +49,7 @@ typedef struct ATTN_FN(_args) {
     int32_t group;  /* phase 2: warps of a token */
     int32_t stages; /* tokens in shared memory */
     int32_t low;    /* the lower halves of w are kept, too */
-    int32_t plain;  /* results are of the instance's type, by 16 bytes */
-    int32_t halves; /* phase 2: of 16 bytes in shared memory for 8 elements */
+    int32_t plain;  /* results (phase 2: rows, too) are of the instance's type, by 16 bytes */
     int64_t parts;  /* sums of dw; 0: it is not wanted */
     float *part;    /* [parts][S][R] */
 } ATTN_FN(_args);
@@ -99,21 +97,6 @@ static unsigned ATTN_FN(_grid)(int64_t most, int64_t wanted)
 {
     const int64_t n = most < wanted ? most : wanted;
     return (unsigned)(n < ATTN_GRID_MOST ? n : ATTN_GRID_MOST);
-}
-
-#define ATTN_RES_STAGES 4 /* tokens in shared memory, at most */
-
-/* Waits for the oldest of `stages` groups of copies. */
-ATTN_DEVICE void ATTN_FN(_wait)(int stages)
-{
-    if (stages == 1)
-        ATTN_COPY_ASYNC_WAIT(0);
-    else if (stages == 2)
-        ATTN_COPY_ASYNC_WAIT(1);
-    else if (stages == 3)
-        ATTN_COPY_ASYNC_WAIT(2);
-    else
-        ATTN_COPY_ASYNC_WAIT(3);
 }
 
 /* ---- rows of any type, by 8 elements -------------------------------------------------------------- */
