@@ -113,7 +113,7 @@ attn_row(res1,          sm80, T,    8..512,     any, none, 64,    16,    warps=4
 attn_row(res1,          sm80, T,    520..2048,  any, none, 64,    16,    warps=8+blocks=2)
 attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    16,    warps=16)
 ]])
-attn_row(res1_backward, sm80, bf16, 8..512,     any, none, 8,     8,     warps=2+blocks=5)
+attn_row(res1_backward, sm80, bf16, 8..512,     any, none, 8,     8,     warps=4+blocks=3)
 attn_row(res1_backward, sm80, bf16, 520..2048,  any, none, 8,     8,     warps=8)
 attn_row(res1_backward, sm80, bf16, 2056..4096, any, none, 4,     8,     warps=8)
 attn_each([[T]], (f32, bf16, f16), [[

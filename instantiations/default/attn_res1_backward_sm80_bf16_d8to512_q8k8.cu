@@ -8,6 +8,6 @@
 #define ATTN_HEAD_DIM_MIN 8
 #define ATTN_TILE_Q 8
 #define ATTN_TILE_K 8
-#define ATTN_WARPS 2
-#define ATTN_BLOCKS 5
+#define ATTN_WARPS 4
+#define ATTN_BLOCKS 3
 #include <attn/attn.cuh>
