@@ -390,7 +390,7 @@ ATTN_DEVICE void ATTN_FN(_load_work)(const ATTN_FN(_args) *a, const ATTN_FN(_uni
 }
 
 /* In shared memory piece n of row r lies at n ^ x, so that the same piece of 8 rows lies in different banks, and what
- * is copied at a time is a whole line: rows that are padded instead cost 8 % of the stream. */
+ * is copied at a time is a whole line, where rows that are padded instead touch two. */
 ATTN_DEVICE int ATTN_FN(_swizzle)(int row, int pieces)
 {
     return pieces % 8 == 0 ? row & 7 : pieces % 4 == 0 ? row >> 1 & 3 : row >> 2 & 1;
