@@ -638,6 +638,9 @@ int oracle_judge(const attn_params *p, const oracle_answer *a, oracle_verdict *v
     int64_t at[4], out = dim_v(p), counted = 0, worst_at[4] = {0, 0, 0, 0};
     double norm = 0, error = 0, plain_error = 0, largest = 0, worst = -1, worst_got = 0, worst_want = 0, condition = 0;
     memset(verdict, 0, sizeof *verdict);
+    /* Rotated q is rounded to its type: where it lies between two numbers of that, another angle's last bit decides. */
+    if (p->rope_style && type_of(p, &p->q) != ATTN_F32)
+        bar.lse *= 4;
     for (at[0] = 0; at[0] < p->batch; at[0]++)
         for (at[1] = 0; at[1] < oracle_rows(p, at[0]); at[1]++)
             for (at[2] = 0; at[2] < p->heads_q; at[2]++) {
