@@ -73,36 +73,6 @@ ATTN_DEVICE int attn__anew(int x)
     return x;
 }
 
-/* ---- tickets: numbers that blocks take in turn ---------------------------------------------------- */
-
-/* A key for one launch; a graph that is replayed has the same again.  No number that is in use has its bits: as f32
- * or a pair of bf16 it is NaN, as an integer it is far below 0. */
-static inline uint32_t attn__ticket_key(void)
-{
-    static uint32_t launches;
-    const uint32_t n = __atomic_add_fetch(&launches, 1, __ATOMIC_RELAXED) * 0x9e3779b1u;
-    return 0xffa00000u | n >> 12;
-}
-
-/* The next number of 0 .. count - 1, each of which is asked for once, by one thread.  The word needs no zero before:
- * its upper half says whose numbers it counts.  With the last one it becomes 0, so that the next launch does not take
- * it for its own. */
-ATTN_DEVICE unsigned attn__ticket(unsigned long long *word, uint32_t key, unsigned count)
-{
-    unsigned long long seen = atomicAdd(word, 1ull);
-    while ((uint32_t)(seen >> 32) != key) { /* nobody has begun, so far as is known */
-        unsigned long long now = seen + 1;
-        do {
-            seen = now;
-            now = atomicCAS(word, seen, (unsigned long long)key << 32 | 1u);
-        } while (now != seen && (uint32_t)(now >> 32) != key);
-        seen = now == seen ? (unsigned long long)key << 32 : atomicAdd(word, 1ull);
-    }
-    if ((unsigned)seen == count - 1)
-        (void)atomicExch(word, 0ull);
-    return (unsigned)seen;
-}
-
 /* ---- warps: 32 lanes, all of which must call ---------------------------------------------------- */
 
 /* Lane 0..31 of a one-dimensional block. */

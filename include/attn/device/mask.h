@@ -124,4 +124,35 @@ ATTN_MASK_FN attn__span attn__mask_rows(const attn__mask *m, int32_t i0, int32_t
     return r;
 }
 
+/* The same where neither chunk nor sink tokens act, in fewer steps; nor causal, nor the window, if told so. */
+ATTN_MASK_FN attn__span attn__mask_band(const attn__mask *m, int32_t i0, int32_t i1, int causal, int window)
+{
+    attn__span r;
+    r.sink_lo = r.sink_hi = r.lo = r.full_lo = 0;
+    r.hi = r.full_hi = m->seq_k;
+    if (causal) {
+        r.hi = attn__mask_clip(i1 + m->below + 1, r.hi);
+        r.full_hi = attn__mask_clip(i0 + m->below + 1, r.full_hi);
+    }
+    if (window) {
+        r.hi = attn__mask_clip(i1 + m->shift + m->right + 1, r.hi);
+        r.full_hi = attn__mask_clip(i0 + m->shift + m->right + 1, r.full_hi);
+        r.lo = attn__mask_clip(i0 + m->shift - m->left, m->seq_k);
+        r.full_lo = attn__mask_clip(i1 + m->shift - m->left, m->seq_k);
+    }
+    return r;
+}
+
+/* Keys of row i there, [*from, *to), before they are fitted to the sequence: row i + 1 has them one further on. */
+ATTN_MASK_FN void attn__mask_band_row(const attn__mask *m, int32_t i, int window, int64_t *from, int64_t *to)
+{
+    *from = 0;
+    *to = i + m->below + 1;
+    if (window) {
+        const int64_t at = i + m->shift, end = at + m->right + 1;
+        *from = at - m->left;
+        *to = end < *to ? end : *to;
+    }
+}
+
 #endif /* ATTN_DEVICE_MASK_H */

@@ -47,6 +47,7 @@
 #include <attn/template/unit_cuda.cuh>
 #include <attn/template/score_cuda.cuh>
 #include <attn/template/finish_cuda.cuh>
+#include <attn/template/pair_cuda.cuh>
 
 #define ATTN_RN (ATTN_TILE_Q / 8)                 /* 8-row tiles of O^T */
 #define ATTN_RM ((ATTN_TILE_Q + 15) / 16)         /* 16-row tiles of S */
@@ -85,23 +86,11 @@ ATTN_STATIC_ASSERT(ATTN_FN(_shared_bytes) <= 232448, "attn: fewer ATTN_WARPS or 
 
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
 #if ATTN_DTYPE == ATTN_BF16
-#define ATTN_PACK(low, high) attn__pack_bf16(low, high)
-#define ATTN_LOW(pair) attn__low_bf16(pair)
-#define ATTN_HIGH(pair) attn__high_bf16(pair)
 #define ATTN_ROOM 40.0f /* how far, in log2, a score may exceed r */
 #define ATTN_NEAR 30.0f /* how far from 0 the first maximum may be for r to be 0 */
-#define ATTN_EXPONENTS 0x7f807f80u /* of a pair of numbers: all set in what is not finite */
-#define ATTN_EXPONENT  0x00800080u /* the lowest bit of each */
-#define ATTN_ONE       0x3f80u
 #else
-#define ATTN_PACK(low, high) attn__pack_f16(low, high)
-#define ATTN_LOW(pair) attn__low_f16(pair)
-#define ATTN_HIGH(pair) attn__high_f16(pair)
 #define ATTN_ROOM 8.0f
 #define ATTN_NEAR 0.0f
-#define ATTN_EXPONENTS 0x7c007c00u
-#define ATTN_EXPONENT  0x04000400u
-#define ATTN_ONE       0x3c00u
 #endif
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
@@ -704,11 +693,7 @@ ATTN_DEVICE void ATTN_FN(_split)(int pass, unsigned char *v)
     ATTN_NO_UNROLL
     for (int n = attn__lane(); n < ATTN_TILE_K * ATTN_V_BYTES / 4; n += 32) {
         uint32_t *at = (uint32_t *)(void *)v + n;
-        const uint32_t x = *at, mantissa = x & ~ATTN_EXPONENTS & 0x7fff7fffu;
-        /* One bit for each of the two elements, its lowest. */
-        const uint32_t not_finite = ((x & ATTN_EXPONENTS) + ATTN_EXPONENT) >> 15 & 0x00010001u;
-        const uint32_t nan = (mantissa + 0x7fff7fffu) >> 15, sign = (pass == 2 ? ~x : x) >> 15;
-        *at = pass == 1 ? x & ~(not_finite * 0xffffu) : (not_finite & (nan | sign)) * ATTN_ONE;
+        *at = ATTN_FN(_split_pair)(pass, *at);
     }
     __syncwarp();
 }
@@ -1140,11 +1125,5 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_SENT_AT
 #undef ATTN_BARRIER_AT
 #undef ATTN_NO_SCORE
-#undef ATTN_PACK
-#undef ATTN_LOW
-#undef ATTN_HIGH
 #undef ATTN_ROOM
 #undef ATTN_NEAR
-#undef ATTN_EXPONENTS
-#undef ATTN_EXPONENT
-#undef ATTN_ONE

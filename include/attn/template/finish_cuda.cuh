@@ -16,13 +16,18 @@ ATTN_DEVICE float ATTN_FN(_finish)(const ATTN_FN(_args) *a, int h, float m, floa
     return l == 0.0f ? 0.0f : attn__reciprocal(l);
 }
 
+/* An lse (log2) in the base that the caller wants. */
+ATTN_DEVICE float ATTN_FN(_lse_of)(const ATTN_FN(_args) *a, float lse)
+{
+    return a->p.flags & ATTN_LSE_BASE2 ? lse : lse * ATTN_LN2;
+}
+
 /* Stores the lse (log2) of position i and head h. */
 ATTN_DEVICE void ATTN_FN(_put_lse)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int i, int h, float lse)
 {
     const attn_params *p = &a->p;
     if (p->lse)
-        p->lse[u->b * p->lse_stride[0] + h * p->lse_stride[1] + u->base_q + i] =
-            p->flags & ATTN_LSE_BASE2 ? lse : lse * ATTN_LN2;
+        p->lse[u->b * p->lse_stride[0] + h * p->lse_stride[1] + u->base_q + i] = ATTN_FN(_lse_of)(a, lse);
 }
 
 /* Element of o where position i of head h begins. */

@@ -49,6 +49,7 @@
 #include <attn/template/unit_cuda.cuh>
 #include <attn/template/score_cuda.cuh>
 #include <attn/template/finish_cuda.cuh>
+#include <attn/template/pair_cuda.cuh>
 
 #define ATTN_NV ((ATTN_HEAD_DIM_V + 15) / 16 * 2) /* 8-column tiles of O */
 /* Warps that share rows, each with its part of the keys of S and of the columns of O. */
@@ -75,18 +76,6 @@ enum { ATTN_FN(_shared_bytes) = ATTN_UNIT_AT + (int)sizeof(ATTN_FN(_unit)) };
 #define ATTN_AHEAD (ATTN_SHARE == 2 ? 2 : 1) /* operands of K and V that are under way, as far as registers allow */
 #define ATTN_SLACK 8.0f     /* how far, in log2, a score may exceed r */
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
-
-#if ATTN_DTYPE == ATTN_BF16
-#define ATTN_PACK(low, high) attn__pack_bf16(low, high)
-#define ATTN_EXPONENTS 0x7f807f80u /* of a pair of numbers: all set in what is not finite */
-#define ATTN_EXPONENT  0x00800080u /* the lowest bit of each */
-#define ATTN_ONE       0x3f80u
-#else
-#define ATTN_PACK(low, high) attn__pack_f16(low, high)
-#define ATTN_EXPONENTS 0x7c007c00u
-#define ATTN_EXPONENT  0x04000400u
-#define ATTN_ONE       0x3c00u
-#endif
 
 /* d[16x8] += a[16x16] b[16x8] */
 ATTN_DEVICE void ATTN_FN(_mma)(float *d, const uint32_t *a, const uint32_t *b)
@@ -421,11 +410,7 @@ ATTN_DEVICE void ATTN_FN(_split)(int pass, unsigned char *v)
     ATTN_NO_UNROLL
     for (int n = (int)threadIdx.x; n < ATTN_TILE_K * pairs; n += 32 * ATTN_WARPS) {
         uint32_t *at = (uint32_t *)(v + n / pairs * ATTN_V_BYTES + n % pairs * 4);
-        const uint32_t x = *at, mantissa = x & ~ATTN_EXPONENTS & 0x7fff7fffu;
-        /* One bit for each of the two elements, its lowest. */
-        const uint32_t not_finite = ((x & ATTN_EXPONENTS) + ATTN_EXPONENT) >> 15 & 0x00010001u;
-        const uint32_t nan = (mantissa + 0x7fff7fffu) >> 15, sign = (pass == 2 ? ~x : x) >> 15;
-        *at = pass == 1 ? x & ~(not_finite * 0xffffu) : (not_finite & (nan | sign)) * ATTN_ONE;
+        *at = ATTN_FN(_split_pair)(pass, *at);
     }
     __syncthreads();
 }
@@ -770,7 +755,3 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
 #undef ATTN_SLACK
 #undef ATTN_AHEAD
 #undef ATTN_NO_SCORE
-#undef ATTN_PACK
-#undef ATTN_EXPONENTS
-#undef ATTN_EXPONENT
-#undef ATTN_ONE

@@ -51,6 +51,7 @@
 #include <attn/template/unit_cuda.cuh>
 #include <attn/template/score_cuda.cuh>
 #include <attn/template/finish_cuda.cuh>
+#include <attn/template/pair_cuda.cuh>
 
 #define ATTN_GROUPS (ATTN_TILE_Q / 64)             /* warpgroups that compute */
 #define ATTN_KS ((ATTN_HEAD_DIM + 15) / 16)        /* steps of 16 dims in Q K^T */
@@ -60,9 +61,6 @@
 #define ATTN_NO (ATTN_HEAD_DIM_V / 2)              /* of O */
 #define ATTN_NP (ATTN_TILE_K / 4)                  /* of P */
 #define ATTN_JOBS  4
-#ifndef ATTN_AHEAD
-#define ATTN_AHEAD 1 /* units that a block has taken before it begins to load them, at most */
-#endif
 
 /* Shared memory; what it may be used for beyond one Q and the stages, as far as there is room. */
 #define ATTN_Q_BYTES (ATTN_TILE_Q * 128 * ATTN_K_PANELS)
@@ -86,7 +84,7 @@
 #define ATTN_V_EMPTY (ATTN_V_FULL + ATTN_STAGES)
 #define ATTN_V_RAW (ATTN_V_EMPTY + ATTN_STAGES) /* a tile has landed that is yet to be changed */
 #define ATTN_JOB_TAKEN (ATTN_V_RAW + 1) /* warp 0 has begun with a job: the next one may be planned */
-#define ATTN_JOB_FULL (ATTN_JOB_TAKEN + ATTN_AHEAD)
+#define ATTN_JOB_FULL (ATTN_JOB_TAKEN + 1)
 #define ATTN_JOB_EMPTY (ATTN_JOB_FULL + ATTN_JOBS)
 #define ATTN_BARRIERS (ATTN_JOB_EMPTY + ATTN_JOBS)
 #define ATTN_JOBS_AT (ATTN_BARRIERS_AT + (8 * ATTN_BARRIERS + 15) / 16 * 16)
@@ -125,11 +123,6 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
     (ATTN_GROUPS == 1 ? 256 : ATTN_GROUPS == 2 ? (ATTN_WIDE_PLAN ? 232 : 240) : ATTN_GROUPS == 3 ? 160 : 120)
 #define ATTN_TWO_P \
     (ATTN_HEAD_DIM_V <= 192 && ATTN_CHANGES <= 1 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
-#if ATTN_CHANGES
-#define ATTN_EACH_ROW ATTN_NO_UNROLL
-#else
-#define ATTN_EACH_ROW ATTN_UNROLL
-#endif
 /* Scores that are changed at a time: of several things, no more than there are registers for. */
 #define ATTN_PIECE (ATTN_CHANGES <= 1 ? ATTN_NS / 2 : ATTN_TILE_K % 32 ? 4 : 8)
 
@@ -139,21 +132,9 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
 #define ATTN_GROWTH 512.0f     /* a sum of P from which on r is lifted */
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
 #if ATTN_DTYPE == ATTN_BF16
-#define ATTN_PACK(low, high) attn__pack_bf16(low, high)
-#define ATTN_LOW(pair) attn__low_bf16(pair)
-#define ATTN_HIGH(pair) attn__high_bf16(pair)
 #define ATTN_ABOVE  9.0f  /* with one P: how far r is above the first maximum */
-#define ATTN_EXPONENTS 0x7f807f80u   /* of a pair of numbers: all set in what is not finite */
-#define ATTN_EXPONENT  0x00800080u   /* the lowest bit of each */
-#define ATTN_ONE       0x3f80u
 #else
-#define ATTN_PACK(low, high) attn__pack_f16(low, high)
-#define ATTN_LOW(pair) attn__low_f16(pair)
-#define ATTN_HIGH(pair) attn__high_f16(pair)
 #define ATTN_ABOVE  0.0f
-#define ATTN_EXPONENTS 0x7c007c00u
-#define ATTN_EXPONENT  0x04000400u
-#define ATTN_ONE       0x3c00u
 #endif
 
 #if ATTN_HAS_WGMMA
@@ -198,12 +179,8 @@ ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, ATTN_FN(
         job->edge_lo[g] = ATTN_CHANGES || a->p.scale >= 0.0f ? span.full_lo : INT32_MAX;
         job->edge_hi[g] = span.full_hi;
     }
-    int64_t to = u->row0 + u->mask.below + 1, from = 0;
-    if (ATTN_WINDOW) {
-        const int64_t at = u->row0 + u->mask.shift, end = at + u->mask.right + 1;
-        from = at - u->mask.left;
-        to = end < to ? end : to;
-    }
+    int64_t from, to;
+    attn__mask_band_row(&u->mask, u->row0, ATTN_WINDOW, &from, &to);
     job->from_key = ATTN_FN(_near)(from);
     job->to_key = ATTN_FN(_near)(to);
     job->lse = a->parts > 1 ? NULL : a->p.lse;
@@ -212,11 +189,31 @@ ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, ATTN_FN(
     return 1;
 }
 
+/* The next number of 0 .. count - 1, each of which is asked for once, by one thread.  The word needs no zero before:
+ * its upper half says whose numbers it counts.  With the last one it becomes 0, so that the next launch does not take
+ * it for its own. */
+ATTN_DEVICE unsigned ATTN_FN(_ticket)(unsigned long long *word, uint32_t key, unsigned count)
+{
+    unsigned long long seen = atomicAdd(word, 1ull);
+    while ((uint32_t)(seen >> 32) != key) { /* nobody has begun, so far as is known */
+        unsigned long long now = seen + 1;
+        do {
+            seen = now;
+            now = atomicCAS(word, seen, (unsigned long long)key << 32 | 1u);
+        } while (now != seen && (uint32_t)(now >> 32) != key);
+        seen = now == seen ? (unsigned long long)key << 32 : atomicAdd(word, 1ull);
+    }
+    if ((unsigned)seen == count - 1)
+        (void)atomicExch(word, 0ull);
+    return (unsigned)seen;
+}
+
 /* A unit for this block, or one beyond the last: each block asks until it gets such a one, so there are as many tickets
  * as units. */
 ATTN_DEVICE int ATTN_FN(_take_unit)(const ATTN_FN(_args) *a)
 {
-    return a->tickets ? (int)(gridDim.x + attn__ticket(a->tickets, a->ticket_key, (unsigned)a->units)) : (int)a->units;
+    return a->tickets ? (int)(gridDim.x + ATTN_FN(_ticket)(a->tickets, a->ticket_key, (unsigned)a->units))
+                      : (int)a->units;
 }
 
 /* One thread; begun: the block's first unit is planned.  A unit is taken when the one before it begins to be loaded,
@@ -229,9 +226,8 @@ ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
     for (unsigned count = 0;; ++count) {
         ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
         const uint32_t slot = count % ATTN_JOBS;
-        if (count >= ATTN_AHEAD)
-            attn__mbarrier_wait(barriers + 8 * (ATTN_JOB_TAKEN + count % ATTN_AHEAD),
-                                (int)((count / ATTN_AHEAD - 1) & 1));
+        if (count)
+            attn__mbarrier_wait(barriers + 8 * ATTN_JOB_TAKEN, (int)((count - 1) & 1));
         if (planned)
             unit = ATTN_FN(_take_unit)(a);
         planned = 0;
@@ -275,11 +271,7 @@ ATTN_DEVICE void ATTN_FN(_split)(int pass, unsigned char *v)
     ATTN_NO_UNROLL
     for (int n = attn__lane(); n < ATTN_V_BYTES / 4; n += 32) {
         uint32_t *at = (uint32_t *)(void *)v + n;
-        const uint32_t x = *at, mantissa = x & ~ATTN_EXPONENTS & 0x7fff7fffu;
-        /* One bit for each of the two elements, its lowest. */
-        const uint32_t not_finite = ((x & ATTN_EXPONENTS) + ATTN_EXPONENT) >> 15 & 0x00010001u;
-        const uint32_t nan = (mantissa + 0x7fff7fffu) >> 15, sign = (pass == 2 ? ~x : x) >> 15;
-        *at = pass == 1 ? x & ~(not_finite * 0xffffu) : (not_finite & (nan | sign)) * ATTN_ONE;
+        *at = ATTN_FN(_split_pair)(pass, *at);
     }
     attn__fence_async();
     __syncwarp();
@@ -369,7 +361,7 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
         ATTN_FN(_wait)(base, ATTN_JOB_FULL + slot, (int)(count / ATTN_JOBS & 1));
         const int kind = job->kind;
         if (attn__lane() == 0)
-            attn__mbarrier_arrive(ATTN_FN(_barrier)(base, ATTN_JOB_TAKEN + (int)(count % ATTN_AHEAD)));
+            attn__mbarrier_arrive(ATTN_FN(_barrier)(base, ATTN_JOB_TAKEN));
         if (kind == ATTN_FN(_job_unit)) {
             if (ATTN_Q_STAGES > 1)
                 ATTN_FN(_load_q)(a, &w, job);
@@ -510,8 +502,8 @@ ATTN_DEVICE void ATTN_FN(_ask_values)(const ATTN_FN(_flow) *f, uint32_t *p, floa
 
 /* ---- softmax --------------------------------------------------------------------------------------- */
 
-/* Keys of position i.  What an instance cannot do is a constant. */
-ATTN_DEVICE attn__keys ATTN_FN(_keys_of)(const ATTN_FN(_unit) *u, int i)
+/* Keys of position i in the tile at k0.  What an instance cannot do is a constant. */
+ATTN_DEVICE attn__keys ATTN_FN(_keys_of)(const ATTN_FN(_unit) *u, int i, int k0)
 {
     const int64_t huge = (int64_t)1 << 40;
     attn__mask m = u->mask;
@@ -523,7 +515,12 @@ ATTN_DEVICE attn__keys ATTN_FN(_keys_of)(const ATTN_FN(_unit) *u, int i)
         m.chunk = 0;
     if (!ATTN_SINK_TOKENS)
         m.sink_tokens = 0;
-    return attn__mask_row(&m, i);
+    attn__keys keys = attn__mask_row(&m, i);
+    if (ATTN_VARLEN) { /* what lies before k0 belongs to the tile before */
+        keys.lo = keys.lo > k0 ? keys.lo : k0;
+        keys.sink_lo = keys.sink_lo > k0 ? keys.sink_lo : k0;
+    }
+    return keys;
 }
 
 /* Of this thread's numbers of a row (columns 0, 1, 8, 9, 16 ... of the tile) those in columns below `end`, as the
@@ -564,9 +561,7 @@ ATTN_DEVICE void ATTN_FN(_hide)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r) {
         if (ATTN_CHUNK || ATTN_SINK_TOKENS) {
-            attn__keys keys = ATTN_FN(_keys_of)(u, ATTN_FN(_place_of)(a, u, f->row + 8 * r).i);
-            keys.lo = keys.lo > f->k0 || !ATTN_VARLEN ? keys.lo : f->k0;
-            keys.sink_lo = keys.sink_lo > f->k0 || !ATTN_VARLEN ? keys.sink_lo : f->k0;
+            const attn__keys keys = ATTN_FN(_keys_of)(u, ATTN_FN(_place_of)(a, u, f->row + 8 * r).i, f->k0);
             ATTN_UNROLL
             for (int n = 0; n < ATTN_NS / 2; ++n)
                 if (!ATTN_FN(_sees)(&keys, column + n / 2 * 8 + n % 2))
@@ -594,15 +589,14 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
     const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
     const ATTN_FN(_unit) *const u = &job->unit;
     const int first_column = ATTN_FN(_load_key)(f->k0, u->len_k) + attn__lane() % 4 * 2;
-    ATTN_EACH_ROW
-    for (int r = 0; r < 2; ++r) {
+    ATTN_NO_UNROLL
+    for (int r = 0; r < 2; ++r) { /* half the code, as rows change places behind it */
         const int column = attn__anew(first_column); /* or what both rows need of a key would be kept, for each key */
         const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, f->row + 8 * r);
-        const int own = ATTN_CHANGES ? 0 : r; /* half the code, if rows change places behind it */
         float x[ATTN_NS / 2];
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NS / 2; ++n)
-            x[n] = s[n / 2 * 4 + 2 * own + n % 2];
+            x[n] = s[n / 2 * 4 + n % 2];
         if (changed) {
             ATTN_UNROLL
             for (int n = 0; n < ATTN_NS / 2; n += ATTN_PIECE) {
@@ -611,11 +605,7 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
             }
         }
         if (edge) {
-            attn__keys keys = ATTN_FN(_keys_of)(u, at.i);
-            if (ATTN_VARLEN) { /* what lies before k0 belongs to the tile before */
-                keys.lo = keys.lo > f->k0 ? keys.lo : f->k0;
-                keys.sink_lo = keys.sink_lo > f->k0 ? keys.sink_lo : f->k0;
-            }
+            const attn__keys keys = ATTN_FN(_keys_of)(u, at.i, f->k0);
             ATTN_UNROLL
             for (int n = 0; n < ATTN_NS / 2; ++n) {
                 const int j = n / 2 * 8 + n % 2;
@@ -632,8 +622,8 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NS / 2; ++n) {
             float *const row = s + n / 2 * 4 + n % 2;
-            row[2 * own] = ATTN_CHANGES ? row[2] : x[n];
-            row[2] = ATTN_CHANGES || r ? x[n] : row[2];
+            row[0] = row[2];
+            row[2] = x[n];
         }
     }
 }
@@ -980,7 +970,7 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r)
         if (lse && f->row + 8 * r < u->rows && attn__lane() % 4 == 0)
-            lse[f->row + 8 * r] = a->p.flags & ATTN_LSE_BASE2 ? f->lse[r] : f->lse[r] * ATTN_LN2;
+            lse[f->row + 8 * r] = ATTN_FN(_lse_of)(a, f->lse[r]);
     ATTN_FN(_leave_job)(f, count);
 }
 
@@ -1232,6 +1222,15 @@ static cudaError_t ATTN_FN(_map)(attn__tma_map *map, const attn_tensor *t, int d
     return attn__tma_encode(map, ATTN_DTYPE, t->data, 4, extent, stride, box, 128, 256);
 }
 
+/* A key for one launch; a graph that is replayed has the same again.  No number that is in use has its bits: as f32
+ * or a pair of bf16 it is NaN, as an integer it is far below 0. */
+static uint32_t ATTN_FN(_ticket_key)(void)
+{
+    static uint32_t launches;
+    const uint32_t n = __atomic_add_fetch(&launches, 1, __ATOMIC_RELAXED) * 0x9e3779b1u;
+    return 0xffa00000u | n >> 12;
+}
+
 /* Starts the kernel.  Relies on seq_k > 0. */
 static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *tickets, void *stream)
 {
@@ -1261,7 +1260,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
     a->by_ratio = attn__divisor_make((uint32_t)a->ratio);
     if (a->units > grid) {
         a->tickets = tickets;
-        a->ticket_key = attn__ticket_key();
+        a->ticket_key = ATTN_FN(_ticket_key)();
     }
     return ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
 }
@@ -1276,7 +1275,6 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
 #undef ATTN_NO
 #undef ATTN_NP
 #undef ATTN_JOBS
-#undef ATTN_AHEAD
 #undef ATTN_Q_BYTES
 #undef ATTN_K_BYTES
 #undef ATTN_V_BYTES
@@ -1301,7 +1299,6 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
 #undef ATTN_BARRIERS
 #undef ATTN_JOBS_AT
 #undef ATTN_CHANGES
-#undef ATTN_EACH_ROW
 #undef ATTN_PIECE
 #undef ATTN_WIDE_PLAN
 #undef ATTN_LOAD_REGISTERS
@@ -1309,12 +1306,6 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
 #undef ATTN_TWO_P
 #undef ATTN_NO_SCORE
 #undef ATTN_MOST_KEYS
-#undef ATTN_PACK
-#undef ATTN_LOW
-#undef ATTN_HIGH
 #undef ATTN_GROWTH
 #undef ATTN_ROUGH_KEYS
 #undef ATTN_ABOVE
-#undef ATTN_EXPONENTS
-#undef ATTN_EXPONENT
-#undef ATTN_ONE

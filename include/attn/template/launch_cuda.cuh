@@ -1,7 +1,7 @@
 /* launch_cuda.cuh - the merge of partial results, and the launch of a CUDA instance.
  *
  * Included by a template after its kernel ATTN_FN(_kernel), last of all, no guard: undoes the macros of
- * plan_cuda.cuh. */
+ * plan_cuda.cuh and pair_cuda.cuh. */
 
 #if ATTN_DEBUG
 #include <attn/template/debug_cuda.cuh>
@@ -168,6 +168,9 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
 #undef ATTN_PERSISTENT
 #undef ATTN_CLUSTERS
 #undef ATTN_SHARE_BEST
+#undef ATTN_PACK
+#undef ATTN_LOW
+#undef ATTN_HIGH
 #undef ATTN_LOG2E
 #undef ATTN_LN2
 #undef ATTN_NEG_INF

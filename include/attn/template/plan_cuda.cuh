@@ -86,7 +86,7 @@
 typedef struct ATTN_FN(_args) {
 #if ATTN_PERSISTENT
     attn__tma_map map_q, map_k, map_v, map_o;
-    unsigned long long *tickets; /* of units beyond each block's first (attn__ticket); NULL: there is none */
+    unsigned long long *tickets; /* of units beyond each block's first; NULL: there is none */
     uint32_t ticket_key;
     int32_t box_o;     /* map_o is made */
     attn__divisor by_section, by_turns, by_ratio; /* units of a section, its heads; query heads of a KV head */

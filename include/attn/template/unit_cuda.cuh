@@ -136,27 +136,13 @@ ATTN_DEVICE int ATTN_FN(_head)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u,
 ATTN_DEVICE attn__span ATTN_FN(_span)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int first, int last)
 {
     const int i0 = ATTN_FN(_position)(a, u, first), i1 = ATTN_FN(_position)(a, u, last);
-    const attn__mask *m = &u->mask;
-    attn__span s;
     if (ATTN_CHUNK || ATTN_SINK_TOKENS) {
-        s = attn__mask_rows(m, i0, i1);
+        attn__span s = attn__mask_rows(&u->mask, i0, i1);
         if (!ATTN_SINK_TOKENS)
             s.sink_lo = s.sink_hi = 0;
         return s;
     }
-    s.sink_lo = s.sink_hi = s.lo = s.full_lo = 0;
-    s.hi = s.full_hi = u->len_k;
-    if (ATTN_CAUSAL) {
-        s.hi = attn__mask_clip(i1 + m->below + 1, s.hi);
-        s.full_hi = attn__mask_clip(i0 + m->below + 1, s.full_hi);
-    }
-    if (ATTN_WINDOW) {
-        s.hi = attn__mask_clip(i1 + m->shift + m->right + 1, s.hi);
-        s.full_hi = attn__mask_clip(i0 + m->shift + m->right + 1, s.full_hi);
-        s.lo = attn__mask_clip(i0 + m->shift - m->left, u->len_k);
-        s.full_lo = attn__mask_clip(i1 + m->shift - m->left, u->len_k);
-    }
-    return s;
+    return attn__mask_band(&u->mask, i0, i1, ATTN_CAUSAL, ATTN_WINDOW);
 }
 
 /* Keys that the row at position i sees: attn__mask_row, less what the instance cannot do. */

@@ -54,29 +54,6 @@ ATTN_DEVICE int attn__anew(int x)
     return x;
 }
 
-static inline __attribute__((unused)) uint32_t attn__ticket_key(void)
-{
-    static uint32_t launches;
-    const uint32_t n = __atomic_add_fetch(&launches, 1, __ATOMIC_RELAXED) * 0x9e3779b1u;
-    return 0xffa00000u | n >> 12;
-}
-
-ATTN_DEVICE unsigned attn__ticket(unsigned long long *word, uint32_t key, unsigned count)
-{
-    unsigned long long seen = atomicAdd(word, 1ull);
-    while ((uint32_t)(seen >> 32) != key) { /* nobody has begun, so far as is known */
-        unsigned long long now = seen + 1;
-        do {
-            seen = now;
-            now = atomicCAS(word, seen, (unsigned long long)key << 32 | 1u);
-        } while (now != seen && (uint32_t)(now >> 32) != key);
-        seen = now == seen ? (unsigned long long)key << 32 : atomicAdd(word, 1ull);
-    }
-    if ((unsigned)seen == count - 1)
-        (void)atomicExch(word, 0ull);
-    return (unsigned)seen;
-}
-
 ATTN_DEVICE int attn__lane(void)
 {
     return emu_self->lane;
