@@ -623,6 +623,14 @@ static void derive_cuts(deriver *v)
         c.splits = 3;
         add(v, &c);
     }
+    /* So many keys that they are cut without being asked, where there is room for it. */
+    for (int space = 0; space <= WORKSPACE_BETWEEN; space++) {
+        test_case c = feature_shape(v, 1);
+        c.batch = 1;
+        c.seq_k = 2 * 512 + 77;
+        c.workspace = space;
+        add(v, &c);
+    }
     /* More heads than take turns, and no multiple of those. */
     test_case many = feature_shape(v, 1);
     many.batch = 1;
