@@ -12,8 +12,8 @@
 
 /* ---- names ------------------------------------------------------------------------------------ */
 
-static const char *const layout_names[LAYOUT_COUNT] = {"default", "bshd",   "bhsd",   "sbhd",   "padded", "padded8",
-                                                       "dim2",    "dmajor", "same_b", "same_s", "same_h"};
+static const char *const layout_names[LAYOUT_COUNT] = {"default", "bshd",    "bhsd", "sbhd",   "padded", "padded8",
+                                                       "shifted", "dim2",    "dmajor", "same_b", "same_s", "same_h"};
 static const char *const page_names[PAGES_COUNT] = {"default", "nhd", "hnd", "dmajor", "blocked"};
 static const char *const fill_names[FILL_COUNT] = {"random", "outlier", "huge",  "equal", "onehot",
                                                    "rising", "falling", "nan_q", "nan_k", "nan_v",
