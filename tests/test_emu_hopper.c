@@ -130,7 +130,7 @@ ATTN_GLOBAL(pipeline, args, 256, 1)
                 uint64_t db = attn__wgmma_desc(stage + s * TILE + 2048 * k, TILE, bug == WRONG_STRIDE ? 512 : 1024,
                                                bug == WRONG_SWIZZLE ? 64 : 128);
                 if (bug == OUT_OF_BOUNDS)
-                    db += TILE * 3 / 16;
+                    db += TILE * 4 / 16;
                 if (bug == DESCRIPTORS_DIFFER && t == 77)
                     db += 2;
                 if (bug == NOT_ALL_THREADS && t == 77)

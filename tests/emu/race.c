@@ -204,7 +204,8 @@ void emu_race_block(emu_block *b)
         emu_thread *t = &b->thread[i];
         t->agent = 2 * (b->rank * b->threads + i);
         view_set(&t->view, NULL);
-        t->now = t->landed = t->fenced = latest;
+        t->now = t->landed = latest;
+        t->fenced = latest - 1; /* what it writes first is not fenced */
     }
 }
 
