@@ -447,6 +447,83 @@ attn_status gpu_run(gpu_call *call, const attn_instance *instance, size_t bytes,
     return status;
 }
 
+attn_status gpu_record(gpu_call *call, const attn_instance *instance, char *text, size_t size)
+{
+    attn_status status = ATTN_ERR_CUDA;
+#if TESTS_CUDA
+    attn_info info;
+    cudaGraph_t graph;
+    cudaGraphExec_t made;
+    problem[0] = 0;
+    status = attn_list_query(&instance, 1, &call->p, &info);
+    if (status != ATTN_OK) {
+        snprintf(text, size, "%s", info.text);
+        return status;
+    }
+    call->workspace = info.workspace ? take(info.workspace) : NULL;
+    if ((info.workspace && !call->workspace) ||
+        !fine(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal))) {
+        snprintf(text, size, "%s", problem);
+        return ATTN_ERR_CUDA;
+    }
+    status = attn_list_forward(&instance, 1, &call->p, call->workspace, info.workspace, (void *)stream);
+    if (!fine(cudaStreamEndCapture(stream, &graph)))
+        status = ATTN_ERR_CUDA;
+    else {
+        if (fine(cudaGraphInstantiate(&made, graph, 0)))
+            call->graph = made;
+        else
+            status = ATTN_ERR_CUDA;
+        cudaGraphDestroy(graph);
+    }
+#else
+    (void)call, (void)instance;
+#endif
+    snprintf(text, size, "%s", problem);
+    return status;
+}
+
+static int fetch(const gpu_call *call)
+{
+    int good = 1;
+    for (int n = 0; n < call->count; n++)
+        if (call->piece[n].output)
+            good &= copy(call->piece[n].host, call->piece[n].device, call->piece[n].bytes);
+    return good;
+}
+
+int gpu_replay(gpu_call *call, int times)
+{
+    for (int n = 0; n < call->count; n++) {
+        const gpu_piece *piece = &call->piece[n];
+        const int done = piece->output ? set(piece->device, PATTERN, piece->bytes)
+                                       : copy(piece->device, piece->host, piece->bytes);
+        if (!done)
+            return 0;
+    }
+    return gpu_replay_beside(&call, 1, times);
+}
+
+int gpu_replay_beside(gpu_call *const *calls, int count, int times)
+{
+    int good = 1;
+#if TESTS_CUDA
+    cudaStream_t own[8] = {NULL};
+    for (int n = 0; n < count; n++)
+        good &= fine(cudaStreamCreateWithFlags(&own[n], cudaStreamNonBlocking));
+    for (int t = 0; good && t < times; t++)
+        for (int n = 0; n < count; n++)
+            good &= fine(cudaGraphLaunch((cudaGraphExec_t)calls[n]->graph, own[n]));
+    for (int n = 0; n < count && own[n]; n++)
+        good &= fine(cudaStreamSynchronize(own[n])) && fine(cudaStreamDestroy(own[n]));
+#else
+    (void)times;
+#endif
+    for (int n = 0; n < count; n++)
+        good &= fetch(calls[n]);
+    return good;
+}
+
 static int guarded(const char *from, size_t bytes)
 {
     char back[GUARD + PLACE];
@@ -482,6 +559,13 @@ int gpu_close(gpu_call *call, char *text, size_t size)
         drop(piece->room);
     }
     call->count = 0;
+#if TESTS_CUDA
+    if (call->graph)
+        cudaGraphExecDestroy((cudaGraphExec_t)call->graph);
+#endif
+    if (call->workspace)
+        drop(call->workspace);
+    call->graph = call->workspace = NULL;
     return good;
 }
 

@@ -35,7 +35,8 @@ typedef struct gpu_call {
     attn_merge_params merge;
     gpu_piece piece[GPU_PIECES];
     int count;
-    void *workspace; /* while it runs */
+    void *workspace; /* while it runs, or until gpu_close if it is recorded */
+    void *graph;     /* recorded */
 } gpu_call;
 
 /* 0, or -1 without memory, or if p is none that can run. */
@@ -51,6 +52,15 @@ const char *gpu_problem(void);
 void gpu_spoil(gpu_call *call, const char *field, int64_t index, int32_t value);
 /* Runs it with so many bytes of workspace; the reason of a failure in text. */
 attn_status gpu_run(gpu_call *call, const attn_instance *instance, size_t workspace_bytes, char *text, size_t size);
+
+/* Records the call, with its best workspace, as a graph; the reason of a failure in text.  Not on the emulator. */
+attn_status gpu_record(gpu_call *call, const attn_instance *instance, char *text, size_t size);
+/* Copies inputs to the device once more, as they are in the host's memory now, wipes outputs, runs the graph `times`
+ * times and copies outputs back: 1, or 0. */
+int gpu_replay(gpu_call *call, int times);
+/* Runs `count` recorded calls at once, each `times` times on a stream of its own, and copies their outputs back. */
+int gpu_replay_beside(gpu_call *const *calls, int count, int times);
+
 /* Copies outputs back and releases all.  1, or 0 and a text if something was written to that must not be. */
 int gpu_close(gpu_call *call, char *text, size_t size);
 

@@ -53,7 +53,7 @@ for table in ci default; do
     run "${table}_append" "$tests/test_append" --filter _simt
     for arch in simt sm75 sm80 sm90; do
         has "$tests/test_instances" "_${arch}_" || continue
-        for t in instances semantics real far; do
+        for t in instances semantics real far graph; do
             ! has "$tests/test_$t" "_${arch}_" || run "${table}_${t}_$arch" "$tests/test_$t" --filter "_${arch}_"
         done
     done
