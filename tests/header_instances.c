@@ -1,6 +1,8 @@
 /* header_instances.c - instances of header_instances.h, one parameter block each. */
 #include "header_instances.h"
 
+#include <string.h>
+
 #ifndef TESTS_CUDA
 #define TESTS_CUDA 0
 #endif
@@ -144,6 +146,15 @@ static int user_visible(const void *data, const oracle_place *at)
     const mini_user *user = data;
     int64_t q = at->i + at->seq_k - at->seq_q;
     return (at->j + at->head) % user->period != 1 && q - at->j != 7;
+}
+
+int header_debugs(const attn_instance *instance)
+{
+    static const char *const all[] = {"mini_sm80_debug", "mini_sm90_user", "mini_sm90_decode_user"};
+    for (size_t n = 0; n < sizeof all / sizeof *all; n++)
+        if (!strcmp(instance->name, all[n]))
+            return 1;
+    return 0;
 }
 
 const oracle_hooks *header_instance_hooks(const attn_instance *instance, const void **user)

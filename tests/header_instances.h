@@ -25,8 +25,8 @@ extern "C"
 #endif
 const attn_instance *const *header_instances_cuda(size_t *n);
 
-/* Which of them has ATTN_DEBUG. */
-#define HEADER_DEBUG "mini_sm80_debug"
+/* Whether it is one of those that have ATTN_DEBUG. */
+int header_debugs(const attn_instance *instance);
 
 /* The user macros of an instance for the oracle, and what `user` must point to; NULL if it has none. */
 const oracle_hooks *header_instance_hooks(const attn_instance *instance, const void **user);

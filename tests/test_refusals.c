@@ -140,7 +140,7 @@ static void on_device(const attn_instance *t, const attn_device *d)
     case_free(&call);
     if (!(t->features & ATTN_HAS(VARLEN)) || !(t->features & ATTN_HAS(PAGED)))
         return;
-    const int finds = !strcmp(t->name, HEADER_DEBUG);
+    const int finds = header_debugs(t);
     for (size_t n = 0; n < sizeof bad / sizeof *bad; n++)
         if ((finds || bad[n].harmless) &&
             check_case("%s %s[%d] = %d%s", t->name, bad[n].field, bad[n].index, bad[n].value,

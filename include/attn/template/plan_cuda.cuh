@@ -76,8 +76,9 @@
 #endif
 #define ATTN_TICKET_BYTES (ATTN_PERSISTENT ? 64u : 0u)
 
-/* Neighbouring heads of which a causal call takes the longest units first: as many as keep K and V in the L2, and
- * enough that blocks do not wait for the same lines. */
+/* Neighbouring heads of which a causal call takes the longest units first, at most: as many as keep K and V in the L2,
+ * and enough that blocks do not wait for the same lines.  Sections are of one size: in a small last one the longest
+ * units would come when all else is done. */
 #define ATTN_SECTION_HEADS 32
 
 #include <attn/template/device_cuda.cuh>
@@ -204,10 +205,11 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
                     : (int32_t)ATTN_FN(_ceil)(p->head_dim_v, ATTN_CHUNK_V);
     a->rows = a->part_rows = rows * a->heads * p->batch;
     a->scale_log2 = p->scale * ATTN_LOG2E;
-    const int64_t whole = (int64_t)p->batch * a->heads * a->blocks * a->chunks; /* units, if keys are not cut */
+    const int64_t heads = (int64_t)p->batch * a->heads;
+    const int64_t whole = heads * a->blocks * a->chunks; /* units, if keys are not cut */
     a->section = 1;
-    if (ATTN_PERSISTENT && p->causal && !p->window && !p->chunk)
-        a->section = (int64_t)p->batch * a->heads < ATTN_SECTION_HEADS ? p->batch * a->heads : ATTN_SECTION_HEADS;
+    if (ATTN_PERSISTENT && heads && p->causal && !p->window && !p->chunk)
+        a->section = (int32_t)ATTN_FN(_ceil)(heads, ATTN_FN(_ceil)(heads, ATTN_SECTION_HEADS));
 
     int64_t keys = tiles;
     if (p->split_size)
