@@ -1,5 +1,5 @@
 /* Made by gen/gen.sh from default.m4.  Do not edit: edit the table and run gen/gen.sh (docs/tables.md). */
-#define ATTN_NAME attn_forward_sm90_bf16_d16to192_q128k112_causal_varlen
+#define ATTN_NAME attn_forward_sm90_bf16_d16to192_q128k80_causal_varlen
 #define ATTN_EXPORT 1
 #define ATTN_KERNEL ATTN_KERNEL_FORWARD
 #define ATTN_ARCH ATTN_ARCH_SM90
@@ -9,6 +9,6 @@
 #define ATTN_CAUSAL 1
 #define ATTN_VARLEN 1
 #define ATTN_TILE_Q 128
-#define ATTN_TILE_K 112
+#define ATTN_TILE_K 80
 #define ATTN_STAGES 2
 #include <attn/attn.cuh>
