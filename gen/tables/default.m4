@@ -31,7 +31,7 @@ attn_row(forward, sm90, T,     64,          any, causal+varlen,                 
 attn_row(forward, sm90, T,     64,          any, causal+varlen,                      192,   96,    stages=3)
 attn_row(forward, sm90, T,     96,          any, causal+varlen,                      128,   128,   stages=2)
 attn_row(forward, sm90, T,     128,         any, causal+varlen,                      128,   128,   stages=2)
-attn_row(forward, sm90, T,     192/128,     any, causal+varlen,                      128,   128,   stages=2)
+attn_row(forward, sm90, T,     192/128,     any, causal+varlen,                      128,   112,   stages=2)
 attn_row(forward, sm90, T,     192,         any, causal+varlen,                      128,   80,    stages=2)
 attn_row(forward, sm90, T,     256,         any, causal+varlen,                      128,   80,    stages=2)
 attn_row(forward, sm90, T,     64,          any, causal+window+sink_logits+varlen,   192,   96,    stages=3)
