@@ -802,20 +802,18 @@ ATTN_DEVICE void ATTN_FN(_close)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, con
     f->l[0] = f->l[1] = 0.0f;
 }
 
-/* Whether something in the rows of this warp, whose O is scaled, is not finite that might be with another V. */
+/* Whether something in the rows of this warp, whose O is scaled, is not finite that might be with another V.  What is not
+ * finite in V makes the same column of every row so, hidden or not; so the first of a thread's two rows speaks for the
+ * other one, unless all of it is NaN for reasons of its own. */
 ATTN_DEVICE int ATTN_FN(_is_wrong)(const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u, const float *o)
 {
-    int wrong = 0;
+    float sum[2] = { 0.0f, 0.0f }; /* not finite if any is not; the other way round does no harm */
     ATTN_UNROLL
-    for (int r = 0; r < 2; ++r) {
-        float sum[2] = { 0.0f, 0.0f }; /* not finite if any is not; the other way round does no harm */
-        ATTN_UNROLL
-        for (int n = 0; n < ATTN_NO / 2; ++n)
-            sum[n % 2] += o[n / 2 * 4 + 2 * r + n % 2];
-        sum[0] += sum[1];
-        wrong |= !(sum[0] - sum[0] == 0.0f) && f->factor[r] == f->factor[r] && f->row + 8 * r < u->rows;
-    }
-    return attn__any(wrong);
+    for (int n = 0; n < ATTN_NO / 2; ++n)
+        sum[n % 2] += o[n / 2 * 4 + n % 2];
+    sum[0] += sum[1];
+    const int wrong = !(sum[0] - sum[0] == 0.0f) && f->row < u->rows;
+    return attn__any(wrong && (f->factor[0] == f->factor[0] || f->factor[1] == f->factor[1]));
 }
 
 /* Rows of one part, in f32. */
