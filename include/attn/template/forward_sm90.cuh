@@ -159,11 +159,15 @@ ATTN_DEVICE int ATTN_FN(_near)(int64_t j)
     return (int)(j < -far ? -far : j > far ? far : j);
 }
 
-/* Plans unit `number`; 0 if it has no row. */
-ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, ATTN_FN(_job) *job)
+/* Plans unit `number`; 0 if it has no row.  `again`: this place has held a unit before; then lengths and mask are there,
+ * if those of all sequences are the same. */
+ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, int again, ATTN_FN(_job) *job)
 {
     ATTN_FN(_unit) *const u = &job->unit;
-    if (!ATTN_FN(_unit_make)(a, number, u))
+    const int block = ATTN_FN(_unit_number)(a, number, u);
+    if (!again || !a->alike)
+        ATTN_FN(_sequence)(a, u);
+    if (!ATTN_FN(_unit_rows)(a, block, u))
         return 0;
     job->kind = ATTN_FN(_job_unit);
     job->pass = 0;
@@ -245,7 +249,7 @@ ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
         } else {
             planned = count == 0 && begun;
             while (!planned && unit < units) {
-                planned = ATTN_FN(_plan_job)(a, unit, job);
+                planned = ATTN_FN(_plan_job)(a, unit, count >= ATTN_JOBS, job);
                 if (!planned)
                     unit = ATTN_FN(_take_unit)(a);
             }
@@ -1184,7 +1188,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, 1)
     if (threadIdx.x == 0)
         ATTN_FN(_make_barriers)(base);
     if (threadIdx.x == 32) /* meanwhile */
-        begun = ATTN_FN(_plan_job)(&a, (int)blockIdx.x, ATTN_FN(_job_at)(smem, 0));
+        begun = ATTN_FN(_plan_job)(&a, (int)blockIdx.x, 0, ATTN_FN(_job_at)(smem, 0));
     if (threadIdx.x == 64) {
         attn__tma_prefetch_map(&a.map_q);
         attn__tma_prefetch_map(&a.map_k);
@@ -1256,6 +1260,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
     a->by_section = attn__divisor_make((uint32_t)a->section * (uint32_t)a->blocks * (uint32_t)a->parts);
     a->by_turns = attn__divisor_make((uint32_t)a->section);
     a->by_ratio = attn__divisor_make((uint32_t)a->ratio);
+    a->alike = !ATTN_VARLEN || (!p->cu_seqlens_q && !p->cu_seqlens_k && !p->seqused_q && !p->seqused_k);
     if (a->units > grid) {
         a->tickets = tickets;
         a->ticket_key = ATTN_FN(_ticket_key)();

@@ -89,6 +89,7 @@ typedef struct ATTN_FN(_args) {
     attn__tma_map map_q, map_k, map_v, map_o;
     unsigned long long *tickets; /* of units beyond each block's first; NULL: there is none */
     uint32_t ticket_key;
+    int32_t alike;     /* all sequences have the same lengths */
     int32_t box_o;     /* map_o is made */
     attn__divisor by_section, by_turns, by_ratio; /* units of a section, its heads; query heads of a KV head */
 #endif

@@ -156,8 +156,8 @@ ATTN_DEVICE attn__keys ATTN_FN(_row_keys)(const ATTN_FN(_unit) *u, int i)
     return r;
 }
 
-/* Unit `number`; 0 if it has no row. */
-ATTN_DEVICE int ATTN_FN(_unit_make)(const ATTN_FN(_args) *a, int64_t number, ATTN_FN(_unit) *u)
+/* Sequence, head, part and columns of unit `number`; its block of rows. */
+ATTN_DEVICE int ATTN_FN(_unit_number)(const ATTN_FN(_args) *a, int64_t number, ATTN_FN(_unit) *u)
 {
     /* Blocks of rows come fastest, for they share K and V in L2; the last ones first, for under a causal mask they
      * see most keys. */
@@ -195,7 +195,12 @@ ATTN_DEVICE int ATTN_FN(_unit_make)(const ATTN_FN(_args) *a, int64_t number, ATT
         u->b = (int)(number / a->heads);
     }
 #endif
-    ATTN_FN(_sequence)(a, u);
+    return block;
+}
+
+/* Rows and keys of a unit of that block, whose sequence is known; 0 if it has no row. */
+ATTN_DEVICE int ATTN_FN(_unit_rows)(const ATTN_FN(_args) *a, int block, ATTN_FN(_unit) *u)
+{
     const int64_t left = (int64_t)u->len_q * ATTN_FN(_group)(a) - (int64_t)block * ATTN_TILE_Q;
     u->row0 = block * ATTN_TILE_Q;
     u->rows = left < ATTN_TILE_Q ? (int)left : ATTN_TILE_Q;
@@ -207,6 +212,14 @@ ATTN_DEVICE int ATTN_FN(_unit_make)(const ATTN_FN(_args) *a, int64_t number, ATT
     const int last = u->span.hi > u->span.sink_hi ? u->span.hi : u->span.sink_hi;
     u->to = end < last ? (int)end : last;
     return 1;
+}
+
+/* Unit `number`; 0 if it has no row. */
+ATTN_DEVICE int ATTN_FN(_unit_make)(const ATTN_FN(_args) *a, int64_t number, ATTN_FN(_unit) *u)
+{
+    const int block = ATTN_FN(_unit_number)(a, number, u);
+    ATTN_FN(_sequence)(a, u);
+    return ATTN_FN(_unit_rows)(a, block, u);
 }
 
 /* The tile of keys after the one at k0 (k0 < 0: the first one), or one at or beyond u->to if there is none.  Between
