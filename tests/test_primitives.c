@@ -343,18 +343,18 @@ static uint32_t bits_of(float x)
 
 static void test_math(void)
 {
-    enum { COUNT = 512 };
+    enum { COUNT = 512, WORDS = 13 };
     static const float special[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1.0f, -1.0f, 0x1p-130f, 126.9f, -126.0f,
                                     65504.0f, 65519.0f, 65520.0f, 0x1p-24f, 0x1p-25f, 3.4e38f, 1.00390625f, 0.625f};
     enum { SPECIAL = sizeof special / sizeof special[0] };
-    float *in = zeros(8 * COUNT), *slack = zeros(48 * COUNT);
-    uint32_t *want = zeros(48 * COUNT), *out = zeros(48 * COUNT);
+    float *in = zeros(8 * COUNT), *slack = zeros(4 * WORDS * COUNT);
+    uint32_t *want = zeros(4 * WORDS * COUNT), *out = zeros(4 * WORDS * COUNT);
     for (int i = 0; i < COUNT; i++) {
         const double scale = exp(check_normal(&state) * 2);
         const float x = i < SPECIAL ? special[i] : (float)(scale * check_normal(&state));
         const float y = i < SPECIAL ? special[SPECIAL - 1 - i] : (float)(scale * check_normal(&state));
-        uint32_t *w = want + 12 * i;
-        float *s = slack + 12 * i;
+        uint32_t *w = want + WORDS * i;
+        float *s = slack + WORDS * i;
         in[2 * i] = x;
         in[2 * i + 1] = y;
         const float flushed = fabsf(x) < 0x1p-126f ? 0.0f : x;
@@ -373,6 +373,9 @@ static void test_math(void)
             inverse = copysignf(0, x);
         w[11] = bits_of(inverse);
         s[11] = isinf(inverse) ? 0 : fabsf(inverse) * 0x1p-22f + 0x1p-126f;
+        const float root = 1 / sqrtf(copysignf(flushed, x));
+        w[12] = bits_of(root);
+        s[12] = isinf(root) ? 0 : root * 0x1p-21f;
         w[3] = bits_of(isnan(x) || y > x ? y : x);
         s[3] = x == y ? 1e-30f : 0; /* the sign of a zero */
         for (int type = ATTN_F16; type <= ATTN_BF16; type++) {
@@ -382,12 +385,12 @@ static void test_math(void)
             w[6 + 2 * n] = bits_of(n ? attn__bf16_to_f32((uint16_t)low) : attn__f16_to_f32((uint16_t)low));
             w[7 + 2 * n] = bits_of(n ? attn__bf16_to_f32((uint16_t)high) : attn__f16_to_f32((uint16_t)high));
         }
-        for (int n = 0; n < 12; n++)
+        for (int n = 0; n < WORDS; n++)
             if (isnan(attn__f32_from_bits(w[n])) && n != 4 && n != 5)
                 s[n] = 1; /* any NaN */
     }
     const prim_call c = {.kernel = PRIM_math, .grid = COUNT / 128, .threads = 128, .in = in, .in_bytes = 8 * COUNT,
-                         .out = out, .out_bytes = 48 * COUNT};
+                         .out = out, .out_bytes = 4 * WORDS * COUNT};
     run(&c, "math", want, slack, 3);
     free(in), free(slack), free(want), free(out);
 }

@@ -59,7 +59,7 @@ ATTN_DEVICE void ATTN_FN(_logits)(const ATTN_FN(_args) *a, int64_t t, float *x, 
                 }
             }
         }
-        const float root = ATTN_FN(_inverse_root)(ATTN_FN(_warp_sum)(squares) / (float)a->p.key_dim + a->p.eps);
+        const float root = attn__inverse_root(ATTN_FN(_warp_sum)(squares) / (float)a->p.key_dim + a->p.eps);
         ATTN_UNROLL
         for (int s = 0; s < ATTN_RES_SB; ++s) {
             const float all = ATTN_FN(_warp_sum)(dot[s]);

@@ -30,15 +30,14 @@
  *     dv[n][d] = [P | dx r][n][s | s] [dO1 ; w][s | s][d] - v ...          rows 8 .. 15: the low halves of the factors
  *     dw[d][s] += [v | v][d][n | n] [dx r high ; low][n | n][s]            in registers over all tokens of the block */
 
-#include <attn/device/copy.cuh>
 #include <attn/device/mma.cuh>
 #include <attn/template/res_cuda.cuh>
+#include <attn/template/res_stages_cuda.cuh>
 
 #define ATTN_RES_OWN ((ATTN_HEAD_DIM + 64 * ATTN_WARPS - 1) / (64 * ATTN_WARPS)) /* strips of a warp */
 #define ATTN_RES_STRIPS (ATTN_RES_OWN * ATTN_WARPS) /* of a row, whatever its length: zeros beyond, but no branches */
 #define ATTN_RES_TILES ((ATTN_TILE_K + 7) / 8)          /* of 8 blocks */
 #define ATTN_RES_QUERY (ATTN_TILE_Q < 8 ? ATTN_TILE_Q : 8) /* queries at a time */
-#define ATTN_RES_STAGES 4                               /* tokens in shared memory, at most */
 /* Bytes of a strip of one row, and of a row of w. */
 #define ATTN_RES_PIECE 128
 #define ATTN_RES_PITCH (ATTN_RES_STRIPS * ATTN_RES_PIECE)
@@ -90,19 +89,6 @@ ATTN_DEVICE void ATTN_FN(_read)(const unsigned char *shared, int is, uint32_t *x
 {
     const uint4 y = is ? *(const uint4 *)(const void *)shared : make_uint4(0, 0, 0, 0);
     x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
-}
-
-/* Waits for the oldest of `stages` groups of copies. */
-ATTN_DEVICE void ATTN_FN(_wait)(int stages)
-{
-    if (stages == 1)
-        ATTN_COPY_ASYNC_WAIT(0);
-    else if (stages == 2)
-        ATTN_COPY_ASYNC_WAIT(1);
-    else if (stages == 3)
-        ATTN_COPY_ASYNC_WAIT(2);
-    else
-        ATTN_COPY_ASYNC_WAIT(3);
 }
 
 ATTN_DEVICE void ATTN_FN(_space_make)(const ATTN_FN(_args) *a, unsigned char *shared, ATTN_FN(_space) *m)
@@ -352,7 +338,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             ATTN_UNROLL
             for (int e = 0; e < 2; ++e) {
                 const float scale = a.p.scale * m.scale[r < queries ? r : 0];
-                x[j][e] *= ATTN_FN(_inverse_root)(root[j][e] / (float)a.p.key_dim + a.p.eps) * scale;
+                x[j][e] *= attn__inverse_root(root[j][e] / (float)a.p.key_dim + a.p.eps) * scale;
                 x[j][e] = 8 * j + 2 * c + e < blocks ? x[j][e] : -INFINITY;
                 top = top > x[j][e] || top != top ? top : x[j][e];
             }
@@ -522,7 +508,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         const float scale = m.scale[r < queries ? r : 0];
         ATTN_UNROLL
         for (int e = 0; e < 2; ++e) {
-            root[e] = ATTN_FN(_inverse_root)(root[e] / (float)a.p.key_dim + a.p.eps);
+            root[e] = attn__inverse_root(root[e] / (float)a.p.key_dim + a.p.eps);
             x[e] *= root[e] * a.p.scale * scale;
             weight[e] = r < queries && 2 * c + e < blocks ? attn__exp2((x[e] - lse) * ATTN_LOG2E) : 0.0f;
             mean += weight[e] * u[e];
@@ -605,9 +591,8 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     for (int s = 0; s < p->queries && e == cudaSuccess; s += at_once) {
         const int queries = p->queries - s < at_once ? p->queries - s : at_once;
         const int fixed = ATTN_RES_FIXED + ATTN_RES_W_BYTES(queries, a.low);
-        const int room = (device.shared + 1024) / ATTN_BLOCKS - 1024 - fixed;
         const int64_t w_size = p->w.dtype == ATTN_F32 ? 4 : 2, o_size = p->o1.dtype == ATTN_F32 ? 4 : 2;
-        a.stages = room < 2 * stage ? 1 : room >= ATTN_RES_STAGES * stage ? ATTN_RES_STAGES : room / stage;
+        a.stages = ATTN_FN(_stages)(device.shared, fixed, stage);
         a.p.queries = queries;
         a.p.w.data = (char *)p->w.data + s * p->w.stride[0] * w_size;
         if (!ATTN_RES_BACKWARD && p->o1.data)
@@ -630,7 +615,6 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 #undef ATTN_RES_OWN
 #undef ATTN_RES_TILES
 #undef ATTN_RES_QUERY
-#undef ATTN_RES_STAGES
 #undef ATTN_RES_PIECE
 #undef ATTN_RES_PITCH
 #undef ATTN_RES_GIVEN

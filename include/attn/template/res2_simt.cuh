@@ -2,77 +2,149 @@
  *
  * Included by instance.h for ATTN_ARCH_SIMT, no guard.  It is bound by memory: of an element some 10 multiply-adds
  * for 6 to 16 bytes.  A token belongs to a group of warps of a block, as many as hold its row, ATTN_RES_CHUNKS times
- * 8 elements a thread: the row is read once, all of it at the same time, and stays in registers across the sums over
- * the group.  Both kernels are persistent: the rows of the next token are loaded while this one is computed, w stays in
- * registers, and so does, backward, a thread's share of dw. */
+ * 8 elements a thread: the row is read once, and stays in registers across the sums over the group.
+ *
+ * What hides the memory's latency is how much is asked for ahead, 64 KB a multiprocessor: more than registers hold.
+ * So each thread has a ring of stages in shared memory, to which cp.async brings its own pieces of later tokens.  No
+ * other thread reads them, which is why the ring has no barrier.  Both kernels are persistent: w stays in registers,
+ * and so does, backward, a thread's share of dw. */
 
 #include <attn/template/res_cuda.cuh>
+#include <attn/template/res_stages_cuda.cuh>
 
-/* Chunks of 8 elements of a thread, if a token takes all warps of the block. */
+/* Chunks of 8 elements of a thread, if a token takes all warps of the block; pieces of 16 bytes of a chunk. */
 #define ATTN_RES_MOST (ATTN_HEAD_DIM ? ATTN_HEAD_DIM : ATTN_RES_DIM)
 #define ATTN_RES_CHUNKS ((ATTN_RES_MOST / 8 + ATTN_THREADS - 1) / ATTN_THREADS)
-#define ATTN_SHARED_BYTES (4 * 4 * ATTN_WARPS)
+#define ATTN_RES_PIECES (ATTN_DTYPE == ATTN_F32 ? 2 : 1)
+#define ATTN_RES_STAGE_BYTES(rows) ((rows) * ATTN_RES_CHUNKS * ATTN_RES_PIECES * 16 * ATTN_THREADS)
+/* Sums of up to 4 numbers of each warp, twice, by turns.  Behind them stages, as many as have room; none will do. */
+#define ATTN_SHARED_BYTES (2 * 16 * ATTN_WARPS)
 #define ATTN_ROW_ALIGN 0
 
-/* Sums of two numbers over the warps of the group. */
-ATTN_DEVICE void ATTN_FN(_group_sums)(const ATTN_FN(_args) *a, float *smem, float *x, float *y)
+/* What a thread has of each token of its warps' group: chunks of 8 elements that begin at d, d + 256 ... */
+typedef struct ATTN_FN(_share) {
+    int64_t token, stride; /* the first token of the group, and how far it is to its next */
+    int d, number, first;  /* number: of the group in the block; first: its first warp */
+    int turn;              /* of the two places for sums of warps */
+} ATTN_FN(_share);
+
+ATTN_DEVICE void ATTN_FN(_share_make)(const ATTN_FN(_args) *a, ATTN_FN(_share) *own)
 {
-    const int warp = (int)threadIdx.x / 32, first = warp / a->group * a->group;
-    *x = ATTN_FN(_warp_sum)(*x);
-    *y = ATTN_FN(_warp_sum)(*y);
-    if (a->group == 1)
-        return;
-    if (attn__lane() == 0) {
-        smem[2 * warp] = *x;
-        smem[2 * warp + 1] = *y;
-    }
-    __syncthreads();
-    *x = *y = 0.0f;
-    for (int w = first; w < first + a->group; ++w) {
-        *x += smem[2 * w];
-        *y += smem[2 * w + 1];
-    }
-    __syncthreads();
+    const int warp = (int)threadIdx.x / 32, at_once = ATTN_WARPS / a->group;
+    own->number = warp / a->group;
+    own->first = own->number * a->group;
+    own->d = ((warp - own->first) * 32 * ATTN_RES_CHUNKS + attn__lane()) * 8;
+    own->token = (int64_t)blockIdx.x * at_once + own->number;
+    own->stride = (int64_t)gridDim.x * at_once;
+    own->turn = 0;
 }
 
-/* What a thread has of a token: its chunks' rows as they lie, for the next one while this one is computed. */
+/* Sums of `count` numbers, up to 4, over the warps of the group. */
+ATTN_DEVICE void ATTN_FN(_group_sums)(const ATTN_FN(_args) *a, unsigned char *shared, ATTN_FN(_share) *own, int count,
+                                      float *x)
+{
+    float4 *const given = (float4 *)(void *)shared + own->turn * ATTN_WARPS;
+    ATTN_UNROLL
+    for (int i = 0; i < count; ++i)
+        x[i] = ATTN_FN(_warp_sum)(x[i]);
+    if (a->group == 1)
+        return;
+    if (attn__lane() == 0)
+        given[threadIdx.x / 32] = make_float4(x[0], count > 1 ? x[1] : 0.0f, count > 2 ? x[2] : 0.0f, 0.0f);
+    __syncthreads(); /* whoever writes here again has come to the other turn's, which is behind all reads of this one */
+    own->turn ^= 1;
+    ATTN_UNROLL
+    for (int i = 0; i < count; ++i)
+        x[i] = 0.0f;
+    ATTN_UNROLL
+    for (int w = 0; w < ATTN_WARPS; ++w) {
+        if (w >= a->group)
+            continue;
+        const float4 y = given[own->first + w];
+        x[0] += y.x;
+        if (count > 1)
+            x[1] += y.y;
+        if (count > 2)
+            x[2] += y.z;
+    }
+}
+
+/* The rows of a token that are read: p, O1, the update or dh.  What a thread has of them, as it lies. */
+enum { ATTN_FN(_row_p), ATTN_FN(_row_o1), ATTN_FN(_row_other), ATTN_FN(_rows_read) };
 typedef struct ATTN_FN(_rows) {
-    ATTN_FN(_raw) sum[ATTN_RES_CHUNKS], o1[ATTN_RES_CHUNKS], other[ATTN_RES_CHUNKS]; /* other: the update, or dh */
+    ATTN_FN(_raw) x[ATTN_FN(_rows_read)][ATTN_RES_CHUNKS];
 } ATTN_FN(_rows);
 
-/* Elements 8 (own + c step) ... of the rows of token t; zeros where there is nothing. */
-ATTN_DEVICE void ATTN_FN(_fetch_rows)(const ATTN_FN(_args) *a, int64_t t, int own, int step, int plain,
-                                      ATTN_FN(_rows) *rows)
+ATTN_DEVICE const attn_res_tensor *ATTN_FN(_tensor)(const ATTN_FN(_args) *a, int row)
 {
-    const attn_res_tensor *const other = ATTN_RES_BACKWARD ? &a->p.dh : &a->p.update;
-    const int wide = plain || a->wide & (ATTN_RES_BACKWARD ? ATTN_FN(_wide_dh) : ATTN_FN(_wide_update));
-    const int mixes = ATTN_RES_BACKWARD || a->p.h.data || a->p.norm.data;
+    return row == ATTN_FN(_row_p) ? &a->p.p : row == ATTN_FN(_row_o1) ? &a->p.o1 :
+           ATTN_RES_BACKWARD ? &a->p.dh : &a->p.update;
+}
+
+ATTN_DEVICE int ATTN_FN(_is_read)(const ATTN_FN(_args) *a, int row)
+{
+    return row == ATTN_FN(_row_o1) ? ATTN_RES_BACKWARD || a->p.h.data || a->p.norm.data
+                                   : ATTN_FN(_tensor)(a, row)->data != NULL;
+}
+
+/* Where a stage has this thread's piece of a row. */
+ATTN_DEVICE int ATTN_FN(_place)(int row, int chunk, int piece)
+{
+    return (((row * ATTN_RES_CHUNKS + chunk) * ATTN_RES_PIECES + piece) * ATTN_THREADS + (int)threadIdx.x) * 16;
+}
+
+/* Asks for the rows of token t; what there is not becomes zeros. */
+ATTN_DEVICE void ATTN_FN(_copy_rows)(const ATTN_FN(_args) *a, const ATTN_FN(_share) *own, int64_t t,
+                                     unsigned char *stage)
+{
     ATTN_UNROLL
-    for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-        const int d = 8 * (own + c * step);
-        const uint4 zero = make_uint4(0, 0, 0, 0);
-        rows->sum[c].x[0] = rows->sum[c].x[1] = rows->o1[c].x[0] = rows->o1[c].x[1] = zero;
-        rows->other[c].x[0] = rows->other[c].x[1] = zero;
-        if (t >= a->p.tokens || d >= a->p.dim)
+    for (int row = 0; row < ATTN_FN(_rows_read); ++row) {
+        const attn_res_tensor *const from = ATTN_FN(_tensor)(a, row);
+        const char *const data = (const char *)from->data + (t * from->stride[1] + own->d) * (2 * ATTN_RES_PIECES);
+        if (!ATTN_FN(_is_read)(a, row))
             continue;
-        ATTN_FN(_fetch)(a->p.p.data, t * a->p.p.stride[1] + d, ATTN_DTYPE, plain || a->wide & ATTN_FN(_wide_p),
-                        &rows->sum[c]);
-        if (other->data)
-            ATTN_FN(_fetch)(other->data, t * other->stride[1] + d, plain ? ATTN_DTYPE : other->dtype, wide,
-                            &rows->other[c]);
-        if (mixes)
-            ATTN_FN(_fetch)(a->p.o1.data, t * a->p.o1.stride[1] + d, plain ? ATTN_DTYPE : a->p.o1.dtype,
-                            plain || a->wide & ATTN_FN(_wide_o1), &rows->o1[c]);
+        ATTN_UNROLL
+        for (int c = 0; c < ATTN_RES_CHUNKS; ++c)
+            ATTN_UNROLL
+            for (int i = 0; i < ATTN_RES_PIECES; ++i)
+                attn__copy_async(stage + ATTN_FN(_place)(row, c, i), data + (c * 32 * ATTN_RES_PIECES + i) * 16,
+                                 t < a->p.tokens && own->d + 256 * c < a->p.dim ? 16 : 0);
     }
+    attn__copy_async_commit();
+}
+
+/* The rows of token t in registers, from the stage (plain) or from memory. */
+ATTN_DEVICE void ATTN_FN(_fetch_rows)(const ATTN_FN(_args) *a, const ATTN_FN(_share) *own, int64_t t, int plain,
+                                      const unsigned char *stage, ATTN_FN(_rows) *rows)
+{
+    const int wide[] = { ATTN_FN(_wide_p), ATTN_FN(_wide_o1),
+                         ATTN_RES_BACKWARD ? ATTN_FN(_wide_dh) : ATTN_FN(_wide_update) };
+    ATTN_UNROLL
+    for (int row = 0; row < ATTN_FN(_rows_read); ++row)
+        ATTN_UNROLL
+        for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
+            const attn_res_tensor *const from = ATTN_FN(_tensor)(a, row);
+            const int d = own->d + 256 * c;
+            ATTN_FN(_raw) *const raw = &rows->x[row][c];
+            raw->x[0] = raw->x[1] = make_uint4(0, 0, 0, 0);
+            if (plain && (row != ATTN_FN(_row_other) || ATTN_FN(_is_read)(a, row))) {
+                ATTN_UNROLL
+                for (int i = 0; i < ATTN_RES_PIECES; ++i)
+                    raw->x[i] = *(const uint4 *)(const void *)(stage + ATTN_FN(_place)(row, c, i));
+            } else if (!plain && t < a->p.tokens && d < a->p.dim && ATTN_FN(_is_read)(a, row)) {
+                ATTN_FN(_fetch)(from->data, t * from->stride[1] + d, row ? from->dtype : ATTN_DTYPE,
+                                a->wide & wide[row], raw);
+            }
+        }
 }
 
 /* w times the gain, of a thread's chunks; zeros outside of the key. */
-ATTN_DEVICE void ATTN_FN(_fetch_w)(const ATTN_FN(_args) *a, int own, int step, float (*w)[8])
+ATTN_DEVICE void ATTN_FN(_fetch_w)(const ATTN_FN(_args) *a, const ATTN_FN(_share) *own, float (*w)[8])
 {
-    const int first = a->p.dim - a->p.key_dim, mixes = ATTN_RES_BACKWARD || a->p.h.data || a->p.norm.data;
+    const int first = a->p.dim - a->p.key_dim, mixes = ATTN_FN(_is_read)(a, ATTN_FN(_row_o1));
     ATTN_UNROLL
     for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-        const int d = 8 * (own + c * step);
+        const int d = own->d + 256 * c;
         ATTN_UNROLL
         for (int i = 0; i < 8; ++i)
             w[c][i] = 0.0f;
@@ -82,42 +154,47 @@ ATTN_DEVICE void ATTN_FN(_fetch_w)(const ATTN_FN(_args) *a, int own, int step, f
 }
 
 #if ATTN_KERNEL == ATTN_KERNEL_RES2
-ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, float *smem, int plain)
+ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain)
 {
-    const int ahead = plain && ATTN_DTYPE != ATTN_F32;
-    const int step = 32 * a->group, own = (int)threadIdx.x % step, at_once = ATTN_WARPS / a->group;
-    const int first = a->p.dim - a->p.key_dim, mixes = a->p.h.data || a->p.norm.data;
-    const int64_t stride = (int64_t)gridDim.x * at_once, mine = (int)threadIdx.x / step;
+    const int first = a->p.dim - a->p.key_dim, mixes = ATTN_FN(_is_read)(a, ATTN_FN(_row_o1));
+    const float mean = 1.0f / (float)a->p.key_dim;
+    unsigned char *const ring = shared + ATTN_SHARED_BYTES;
+    int stage = 0;
     float w[ATTN_RES_CHUNKS][8];
+    ATTN_FN(_share) own;
     ATTN_FN(_rows) rows;
-    ATTN_FN(_fetch_w)(a, own, step, w);
-    if (ahead)
-        ATTN_FN(_fetch_rows)(a, (int64_t)blockIdx.x * at_once + mine, own, step, plain, &rows);
-    for (int64_t base = (int64_t)blockIdx.x * at_once; base < a->p.tokens; base += stride) {
-        const int64_t t = base + mine;
+    ATTN_FN(_share_make)(a, &own);
+    ATTN_FN(_fetch_w)(a, &own, w);
+    for (int s = 0; s < a->stages && plain; ++s)
+        ATTN_FN(_copy_rows)(a, &own, own.token + s * own.stride, ring + s * a->stage_bytes);
+    float next_lse = mixes && own.token < a->p.tokens ? a->p.lse[own.token] : 0.0f;
+    for (int64_t t = own.token; t - own.number < a->p.tokens; t += own.stride) {
         const int here = t < a->p.tokens; /* the others come to the barriers */
-        float sum[ATTN_RES_CHUNKS][8], o1[ATTN_RES_CHUNKS][8], dot = 0.0f, squares = 0.0f;
-        const float lse = here && mixes ? a->p.lse[t] : 0.0f;
-        if (!ahead)
-            ATTN_FN(_fetch_rows)(a, t, own, step, plain, &rows);
+        float sum[ATTN_RES_CHUNKS][8], o1[ATTN_RES_CHUNKS][8], sums[2] = { 0.0f, 0.0f }, squares = 0.0f;
+        const float lse = next_lse;
+        next_lse = mixes && t + own.stride < a->p.tokens ? a->p.lse[t + own.stride] : 0.0f;
+        if (plain)
+            ATTN_FN(_wait)(a->stages);
+        ATTN_FN(_fetch_rows)(a, &own, t, plain, ring + stage * a->stage_bytes, &rows);
+        if (plain)
+            ATTN_FN(_copy_rows)(a, &own, t + a->stages * own.stride, ring + stage * a->stage_bytes);
+        stage = stage + 1 < a->stages ? stage + 1 : 0;
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            ATTN_FN(_open)(&rows.sum[c], ATTN_DTYPE, sum[c]);
-            ATTN_FN(_open)(&rows.o1[c], plain ? ATTN_DTYPE : a->p.o1.dtype, o1[c]);
+            ATTN_FN(_open)(&rows.x[ATTN_FN(_row_p)][c], ATTN_DTYPE, sum[c]);
+            ATTN_FN(_open)(&rows.x[ATTN_FN(_row_o1)][c], plain ? ATTN_DTYPE : a->p.o1.dtype, o1[c]);
             if (a->p.update.data) {
                 float x[8];
-                ATTN_FN(_open)(&rows.other[c], plain ? ATTN_DTYPE : a->p.update.dtype, x);
+                ATTN_FN(_open)(&rows.x[ATTN_FN(_row_other)][c], plain ? ATTN_DTYPE : a->p.update.dtype, x);
                 ATTN_UNROLL
                 for (int i = 0; i < 8; ++i)
                     sum[c][i] += x[i];
                 ATTN_FN(_round)(sum[c], plain ? ATTN_DTYPE : a->p.p_out.dtype);
             }
         }
-        if (ahead)
-            ATTN_FN(_fetch_rows)(a, t + stride, own, step, plain, &rows);
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            const int d = 8 * (own + c * step);
+            const int d = own.d + 256 * c;
             if (!here || d >= a->p.dim)
                 continue;
             if (a->p.p_out.data)
@@ -127,23 +204,22 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, float *smem, int plai
                 ATTN_FN(_store)(a->p.block.data, t * a->p.block.stride[1] + d, plain ? ATTN_DTYPE : a->p.block.dtype,
                                 plain || a->wide & ATTN_FN(_wide_block), sum[c]);
             ATTN_UNROLL
-            for (int i = 0; i < 8; ++i) {
-                dot += d >= first ? sum[c][i] * w[c][i] : 0.0f;
-                squares += d >= first ? sum[c][i] * sum[c][i] : 0.0f;
+            for (int i = 0; i < 8 && d >= first; ++i) {
+                sums[0] += sum[c][i] * w[c][i];
+                sums[1] += sum[c][i] * sum[c][i];
             }
         }
         if (!mixes)
             continue;
-        ATTN_FN(_group_sums)(a, smem, &dot, &squares);
-        const float r = ATTN_FN(_inverse_root)(squares / (float)a->p.key_dim + a->p.eps);
-        const float f = ATTN_FN(_sigmoid_minus)(lse - dot * (r * a->p.scale));
-        dot = squares = 0.0f;
+        ATTN_FN(_group_sums)(a, shared, &own, 2, sums);
+        const float r = attn__inverse_root(sums[1] * mean + a->p.eps);
+        const float f = ATTN_FN(_sigmoid_minus)(lse - sums[0] * (r * a->p.scale));
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            const int d = 8 * (own + c * step);
+            const int d = own.d + 256 * c;
             ATTN_UNROLL
-            for (int i = 0; i < 8; ++i)
-                sum[c][i] = f == 1.0f ? sum[c][i] : o1[c][i] + f * (sum[c][i] - o1[c][i]);
+            for (int i = 0; i < 8 && f != 1.0f; ++i) /* else O1 may be anything */
+                sum[c][i] = o1[c][i] + f * (sum[c][i] - o1[c][i]);
             if (!here || d >= a->p.dim)
                 continue;
             if (a->p.h.data)
@@ -158,11 +234,11 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, float *smem, int plai
         }
         if (!a->p.norm.data)
             continue;
-        ATTN_FN(_group_sums)(a, smem, &squares, &dot);
-        const float by = ATTN_FN(_inverse_root)(squares / (float)a->p.dim + a->p.norm_eps);
+        ATTN_FN(_group_sums)(a, shared, &own, 1, &squares);
+        const float by = attn__inverse_root(squares / (float)a->p.dim + a->p.norm_eps);
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            const int d = 8 * (own + c * step);
+            const int d = own.d + 256 * c;
             float g[8];
             if (!here || d >= a->p.dim)
                 continue;
@@ -179,55 +255,62 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, float *smem, int plai
 
 #else
 /* The gradients as res_cpu.h has them. */
-ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, float *smem, int plain)
+ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain)
 {
-    const int ahead = plain && ATTN_DTYPE != ATTN_F32;
-    const int step = 32 * a->group, own = (int)threadIdx.x % step, at_once = ATTN_WARPS / a->group;
     const int first = a->p.dim - a->p.key_dim, add = (a->p.flags & ATTN_RES_ADD_DP) != 0;
-    const int64_t stride = (int64_t)gridDim.x * at_once, mine = (int)threadIdx.x / step;
+    const float mean = 1.0f / (float)a->p.key_dim;
+    unsigned char *const ring = shared + ATTN_SHARED_BYTES;
+    int stage = 0;
     float dw[ATTN_RES_CHUNKS][8], w[ATTN_RES_CHUNKS][8];
+    ATTN_FN(_share) own;
     ATTN_FN(_rows) rows;
+    ATTN_FN(_share_make)(a, &own);
     ATTN_UNROLL
     for (int c = 0; c < ATTN_RES_CHUNKS; ++c)
         ATTN_UNROLL
         for (int i = 0; i < 8; ++i)
             dw[c][i] = 0.0f;
-    ATTN_FN(_fetch_w)(a, own, step, w);
-    if (ahead)
-        ATTN_FN(_fetch_rows)(a, (int64_t)blockIdx.x * at_once + mine, own, step, plain, &rows);
-    for (int64_t base = (int64_t)blockIdx.x * at_once; base < a->p.tokens; base += stride) {
-        const int64_t t = base + mine;
+    ATTN_FN(_fetch_w)(a, &own, w);
+    for (int s = 0; s < a->stages && plain; ++s)
+        ATTN_FN(_copy_rows)(a, &own, own.token + s * own.stride, ring + s * a->stage_bytes);
+    float next_lse = own.token < a->p.tokens ? a->p.lse[own.token] : 0.0f;
+    for (int64_t t = own.token; t - own.number < a->p.tokens; t += own.stride) {
         const int here = t < a->p.tokens;
-        float sum[ATTN_RES_CHUNKS][8], g[ATTN_RES_CHUNKS][8], dot = 0.0f, squares = 0.0f, e = 0.0f, none = 0.0f;
-        const float lse = here ? a->p.lse[t] : 0.0f;
-        if (!ahead)
-            ATTN_FN(_fetch_rows)(a, t, own, step, plain, &rows);
+        float sum[ATTN_RES_CHUNKS][8], g[ATTN_RES_CHUNKS][8], sums[3] = { 0.0f, 0.0f, 0.0f };
+        const float lse = next_lse;
+        next_lse = t + own.stride < a->p.tokens ? a->p.lse[t + own.stride] : 0.0f;
+        if (plain)
+            ATTN_FN(_wait)(a->stages);
+        ATTN_FN(_fetch_rows)(a, &own, t, plain, ring + stage * a->stage_bytes, &rows);
+        if (plain)
+            ATTN_FN(_copy_rows)(a, &own, t + a->stages * own.stride, ring + stage * a->stage_bytes);
+        stage = stage + 1 < a->stages ? stage + 1 : 0;
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            const int d = 8 * (own + c * step);
+            const int d = own.d + 256 * c;
             float o1[8];
-            ATTN_FN(_open)(&rows.sum[c], ATTN_DTYPE, sum[c]);
-            ATTN_FN(_open)(&rows.other[c], plain ? ATTN_DTYPE : a->p.dh.dtype, g[c]);
-            ATTN_FN(_open)(&rows.o1[c], plain ? ATTN_DTYPE : a->p.o1.dtype, o1);
+            ATTN_FN(_open)(&rows.x[ATTN_FN(_row_p)][c], ATTN_DTYPE, sum[c]);
+            ATTN_FN(_open)(&rows.x[ATTN_FN(_row_other)][c], plain ? ATTN_DTYPE : a->p.dh.dtype, g[c]);
+            ATTN_FN(_open)(&rows.x[ATTN_FN(_row_o1)][c], plain ? ATTN_DTYPE : a->p.o1.dtype, o1);
             ATTN_UNROLL
-            for (int i = 0; i < 8 && here && d < a->p.dim; ++i) {
-                e += g[c][i] * (o1[i] - sum[c][i]);
-                dot += d >= first ? sum[c][i] * w[c][i] : 0.0f;
-                squares += d >= first ? sum[c][i] * sum[c][i] : 0.0f;
+            for (int i = 0; i < 8; ++i)
+                sums[2] += g[c][i] * (o1[i] - sum[c][i]);
+            ATTN_UNROLL
+            for (int i = 0; i < 8 && d >= first; ++i) {
+                sums[0] += sum[c][i] * w[c][i];
+                sums[1] += sum[c][i] * sum[c][i];
             }
         }
-        if (ahead)
-            ATTN_FN(_fetch_rows)(a, t + stride, own, step, plain, &rows);
-        ATTN_FN(_group_sums)(a, smem, &dot, &squares);
-        ATTN_FN(_group_sums)(a, smem, &e, &none);
-        const float r = ATTN_FN(_inverse_root)(squares / (float)a->p.key_dim + a->p.eps), z = dot * (r * a->p.scale);
-        const float f = ATTN_FN(_sigmoid_minus)(lse - z), rest = ATTN_FN(_sigmoid_minus)(z - lse), dlse = f * rest * e;
-        const float by_w = -dlse * a->p.scale * r, down = dlse * z * r * r / (float)a->p.key_dim;
-        if (here && own == 0 && a->p.dlse)
+        ATTN_FN(_group_sums)(a, shared, &own, 3, sums);
+        const float r = attn__inverse_root(sums[1] * mean + a->p.eps);
+        const float z = sums[0] * (r * a->p.scale), f = ATTN_FN(_sigmoid_minus)(lse - z);
+        const float rest = ATTN_FN(_sigmoid_minus)(z - lse), dlse = f * rest * sums[2];
+        const float by_w = -dlse * a->p.scale * r, down = dlse * z * r * r * mean;
+        if (here && own.d == 0 && a->p.dlse)
             a->p.dlse[t] = dlse;
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            const int d = 8 * (own + c * step);
+            const int d = own.d + 256 * c;
             float x[8];
             if (!here || d >= a->p.dim)
                 continue;
@@ -252,12 +335,11 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, float *smem, int plai
     }
     if (!a->parts)
         return;
-    const int64_t part = (int64_t)blockIdx.x * at_once + mine;
     ATTN_UNROLL
     for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-        const int d = 8 * (own + c * step);
+        const int d = own.d + 256 * c;
         if (d < a->p.dim && d >= first)
-            ATTN_FN(_store)(a->part, part * a->p.key_dim + d - first, ATTN_F32, 1, dw[c]);
+            ATTN_FN(_store)(a->part, own.token * a->p.key_dim + d - first, ATTN_F32, 1, dw[c]);
     }
 }
 #endif
@@ -268,9 +350,9 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 {
     ATTN_SHARED(shared);
     if (a.plain)
-        ATTN_FN(_tokens)(&a, (float *)(void *)shared, 1);
+        ATTN_FN(_tokens)(&a, shared, 1);
     else
-        ATTN_FN(_tokens)(&a, (float *)(void *)shared, 0);
+        ATTN_FN(_tokens)(&a, shared, 0);
 }
 
 /* Are all tensors with a row of each token as `plain` wants them? */
@@ -335,12 +417,18 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     a.group = ATTN_FN(_group)(p);
     a.plain = ATTN_FN(_is_plain)(&a);
     const int64_t blocks = ATTN_FN(_blocks)(p);
+    attn_device device;
+    ATTN_FN(_device)(&device);
+    a.stage_bytes = ATTN_RES_STAGE_BYTES(ATTN_RES_BACKWARD || p->update.data ? 3 : 2);
+    a.plain = a.plain && ATTN_SHARED_BYTES + a.stage_bytes <= device.shared;
+    a.stages = a.plain ? ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes) : 0;
     (void)bytes;
     if (ATTN_RES_BACKWARD && (p->dw || p->dgain)) {
         a.part = (float *)workspace;
         a.parts = blocks * (ATTN_WARPS / a.group);
     }
-    cudaError_t e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, ATTN_SHARED_BYTES, stream, &a);
+    cudaError_t e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS,
+                                ATTN_SHARED_BYTES + a.stages * a.stage_bytes, stream, &a);
 #if ATTN_RES_BACKWARD
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);
@@ -350,4 +438,6 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 
 #undef ATTN_RES_MOST
 #undef ATTN_RES_CHUNKS
+#undef ATTN_RES_PIECES
+#undef ATTN_RES_STAGE_BYTES
 #include <attn/template/res_end_cuda.cuh>

@@ -1,7 +1,7 @@
 /* res_cuda.cuh - what the CUDA templates of Attention Residuals share: arguments, rows of any type by 8 elements, sums
  * of a warp, and the second stage of dw.
  *
- * Included by res1_simt.cuh, res2_simt.cuh, res1_sm80.cuh and res1_backward_sm80.cuh first of all, no guard;
+ * Included by res1_simt.cuh, res2_simt.cuh and res1_sm80.cuh first of all, no guard;
  * res_end_cuda.cuh undoes it.
  *
  * dw is a sum over all tokens.  Each block, or each group of warps in it, adds up its own tokens in their order, in
@@ -48,6 +48,7 @@ typedef struct ATTN_FN(_args) {
     int32_t wide;
     int32_t group;  /* phase 2: warps of a token */
     int32_t stages; /* tokens in shared memory */
+    int32_t stage_bytes;
     int32_t low;    /* the lower halves of w are kept, too */
     int32_t plain;  /* results (phase 2: rows, too) are of the instance's type, by 16 bytes */
     int64_t parts;  /* sums of dw; 0: it is not wanted */
@@ -224,12 +225,6 @@ ATTN_DEVICE void ATTN_FN(_load_w)(const ATTN_FN(_args) *a, int s, int d, float *
         x[i] *= g[i];
 }
 
-/* 1 / sqrt(x): the quotient and the root of IEEE, once a row. */
-ATTN_DEVICE float ATTN_FN(_inverse_root)(float x)
-{
-    return 1.0f / sqrtf(x);
-}
-
 ATTN_DEVICE float ATTN_FN(_warp_sum)(float x)
 {
     ATTN_UNROLL
@@ -251,7 +246,7 @@ ATTN_DEVICE float ATTN_FN(_warp_most)(float x)
 /* 1 / (1 + e^x) */
 ATTN_DEVICE float ATTN_FN(_sigmoid_minus)(float x)
 {
-    return 1.0f / (1.0f + attn__exp2(x * ATTN_LOG2E));
+    return attn__reciprocal(1.0f + attn__exp2(x * ATTN_LOG2E));
 }
 
 #if ATTN_RES_BACKWARD

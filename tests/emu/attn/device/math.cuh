@@ -24,6 +24,11 @@ ATTN_DEVICE float attn__reciprocal(float x)
     return fabsf(y) < 0x1p-126f ? copysignf(0.0f, y) : y;
 }
 
+ATTN_DEVICE float attn__inverse_root(float x)
+{
+    return 1.0f / sqrtf(fabsf(x) < 0x1p-126f ? copysignf(0.0f, x) : x);
+}
+
 ATTN_DEVICE float attn__tanh(float x)
 {
     return 1.0f - 2.0f / (1.0f + attn__exp2(x * 2.88539008177792681472f));
