@@ -16,9 +16,10 @@
  *               lane: chunks c and c + 4 of row n = r.  Products over dims do not ask for their order, so register i of
  *               one operand goes with register i of the other: what lies in memory is an operand as it is
  *     across warps, by shared memory: the one barrier of a token
- *     results   O1[s][d] = [P high | P low][s][n | n] [v ; v][n | n][d]
- *               lane: chunk r of rows n = 2c and 2c + 1, whose elements t, put together, are the operand of the 8 dims
- *               8r + t, r = 0 .. 7; of these 8 products the lane gets 16 dims side by side, 16c ..
+ *     results   O1[d][s] = [v | v][d][n | n] [P high ; P low][n | n][s]
+ *               lane: chunk r of rows n = 2c and 2c + 1, whose elements t and t + 1, put together, are the operand of
+ *               the 16 dims 8r + t and 8r + t + 1, r = 0 .. 7; of 4 such products the lane gets chunk r of queries 2c
+ *               and 2c + 1, so that a warp stores 128 bytes of 4 rows at once
  *
  * Chunk q of row n lies at q ^ (n & 6) ^ 4 (n & 1): both ways are free of bank conflicts.
  *
@@ -27,7 +28,8 @@
  *
  * Backward: [w ; dO1] v gives logits and u = dO1 . v at once, then
  *
- *     dv[n][d] = [P | dx r][n][s | s] [dO1 ; w][s | s][d] - v ...          rows 8 .. 15: the low halves of the factors
+ *     dv[d][n] = [dO1 | w][d][s | s] [P ; dx r][s | s][n] - [v | v][d][n | n] diag(...)   and with the low halves of
+ *                the right factors
  *     dw[d][s] += [v | v][d][n | n] [dx r high ; low][n | n][s]            in registers over all tokens of the block */
 
 #include <attn/device/mma.cuh>
@@ -35,6 +37,7 @@
 #include <attn/template/res_stages_cuda.cuh>
 
 #define ATTN_RES_OWN ((ATTN_HEAD_DIM + 64 * ATTN_WARPS - 1) / (64 * ATTN_WARPS)) /* strips of a warp */
+#define ATTN_RES_HOLDS (ATTN_RES_OWN * ATTN_RES_TILES <= 4)   /* w in registers; else it is read for each token */
 #define ATTN_RES_STRIPS (ATTN_RES_OWN * ATTN_WARPS) /* of a row, whatever its length: zeros beyond, but no branches */
 #define ATTN_RES_TILES ((ATTN_TILE_K + 7) / 8)          /* of 8 blocks */
 #define ATTN_RES_QUERY (ATTN_TILE_Q < 8 ? ATTN_TILE_Q : 8) /* queries at a time */
@@ -44,7 +47,7 @@
 /* Floats that a lane gives to the other warps for each tile, and all of them: twice, by turns, and the rows' scale. */
 #define ATTN_RES_GIVEN (ATTN_RES_BACKWARD ? 4 : 2)
 #define ATTN_RES_GIVEN_FLOATS (ATTN_WARPS * ATTN_RES_TILES * (32 * ATTN_RES_GIVEN + 8))
-#define ATTN_RES_FIXED (1024 * ATTN_WARPS + 4 * (2 * ATTN_RES_GIVEN_FLOATS + 8))
+#define ATTN_RES_FIXED (4 * (2 * ATTN_RES_GIVEN_FLOATS + 8))
 #define ATTN_RES_W_BYTES(queries, low) ((queries) * (1 + (low)) * ATTN_RES_PITCH)
 #define ATTN_RES_STAGE_BYTES(rows) ((rows) * ATTN_RES_STRIPS * ATTN_RES_PIECE)
 enum {
@@ -69,7 +72,6 @@ enum {
 
 /* What lies where in shared memory. */
 typedef struct ATTN_FN(_space) {
-    unsigned char *out;  /* [8][PIECE], the warp's own: a strip of results */
     float *given;        /* [2][GIVEN_FLOATS] */
     float *scale;        /* [8] of rows of w */
     unsigned char *w;    /* [S][PITCH], then the low halves */
@@ -93,8 +95,7 @@ ATTN_DEVICE void ATTN_FN(_read)(const unsigned char *shared, int is, uint32_t *x
 
 ATTN_DEVICE void ATTN_FN(_space_make)(const ATTN_FN(_args) *a, unsigned char *shared, ATTN_FN(_space) *m)
 {
-    m->out = shared + (int)threadIdx.x / 32 * 1024;
-    m->given = (float *)(void *)(shared + 1024 * ATTN_WARPS);
+    m->given = (float *)(void *)shared;
     m->scale = m->given + 2 * ATTN_RES_GIVEN_FLOATS;
     m->first_strip = (int)threadIdx.x / 32 * ATTN_RES_OWN;
     m->w = shared + ATTN_RES_FIXED;
@@ -142,6 +143,13 @@ ATTN_DEVICE void ATTN_FN(_keep_w)(const ATTN_FN(_args) *a, const ATTN_FN(_space)
     }
 }
 
+/* What a lane needs of w for half k of a strip of the warp's. */
+ATTN_DEVICE const unsigned char *ATTN_FN(_w_at)(const ATTN_FN(_space) *m, int k)
+{
+    const int r = attn__lane() / 4, q = k % 2 * 4 + attn__lane() % 4;
+    return m->w + r * ATTN_RES_PITCH + (m->first_strip + k / 2) * ATTN_RES_PIECE + ATTN_FN(_chunk)(r, q);
+}
+
 /* Piece of strip n, row `row` of those at once. */
 ATTN_DEVICE unsigned char *ATTN_FN(_piece)(const ATTN_FN(_space) *m, int stage, int n, int row)
 {
@@ -167,48 +175,24 @@ ATTN_DEVICE void ATTN_FN(_copy)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *
     }
 }
 
-/* Results of the instance's type: lane (r, c) has dims 16c .. 16c + 15 of the strip and row r in out.  Rows of 128
- * bytes are stored at once, which takes them through shared memory: pieces of 16 bytes of 8 rows cost twice the time.
- * A lane loads and stores of rows lane / 8 and + 4, which begin at to[0] and to[1].  add: to what is there. */
-ATTN_DEVICE void ATTN_FN(_put_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, uint16_t *const *to,
-                                     int64_t token, int rows, int n, int add, float (*out)[8])
+/* Where rows 2c and 2c + 1 of the results begin, this lane's dims of the first strip; NULL: not stored. */
+typedef struct ATTN_FN(_target) {
+    void *row[2];
+} ATTN_FN(_target);
+
+/* Chunk r of strip n of both, which begin `token` elements further; add: to what is there. */
+ATTN_DEVICE void ATTN_FN(_put_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_target) *to, int64_t token, int n,
+                                     int dtype, int wide, int add, float (*out)[8])
 {
-    const int r = attn__lane() / 4, c = attn__lane() % 4, q = attn__lane() % 8, d = 64 * n + 8 * q;
-    unsigned char *const own = m->out + r * ATTN_RES_PIECE;
-    if (add) {
-        ATTN_UNROLL
-        for (int i = 0; i < 2; ++i) {
-            const int row = 4 * i + attn__lane() / 8;
-            if (row < rows && d < a->p.dim)
-                *(uint4 *)(void *)(m->out + row * ATTN_RES_PIECE + (q ^ row) * 16) =
-                    *(const uint4 *)(const void *)(to[i] + token + d);
+    const int d = 64 * n + attn__lane() / 4 * 8;
+    ATTN_UNROLL
+    for (int e = 0; e < 2; ++e)
+        if (to->row[e] && d < a->p.dim) {
+            if (a->plain)
+                ATTN_FN(_put)(to->row[e], token + d, ATTN_DTYPE, 1, add, out[e]);
+            else
+                ATTN_FN(_put)(to->row[e], token + d, dtype, wide, add, out[e]);
         }
-        __syncwarp();
-    }
-    ATTN_UNROLL
-    for (int e = 0; e < 2; ++e) {
-        const float *x = out[e];
-        uint32_t old[4];
-        unsigned char *const at = own + ((2 * c + e) ^ r) * 16;
-        ATTN_FN(_read)(at, add && r < rows && 64 * n + 16 * c + 8 * e < a->p.dim, old);
-        if (add)
-            *(uint4 *)(void *)at = make_uint4(ATTN_RES_PACK(x[0] + ATTN_RES_LOW(old[0]), x[1] + ATTN_RES_HIGH(old[0])),
-                                              ATTN_RES_PACK(x[2] + ATTN_RES_LOW(old[1]), x[3] + ATTN_RES_HIGH(old[1])),
-                                              ATTN_RES_PACK(x[4] + ATTN_RES_LOW(old[2]), x[5] + ATTN_RES_HIGH(old[2])),
-                                              ATTN_RES_PACK(x[6] + ATTN_RES_LOW(old[3]), x[7] + ATTN_RES_HIGH(old[3])));
-        else
-            *(uint4 *)(void *)at = make_uint4(ATTN_RES_PACK(x[0], x[1]), ATTN_RES_PACK(x[2], x[3]),
-                                              ATTN_RES_PACK(x[4], x[5]), ATTN_RES_PACK(x[6], x[7]));
-    }
-    __syncwarp();
-    ATTN_UNROLL
-    for (int i = 0; i < 2; ++i) {
-        const int row = 4 * i + attn__lane() / 8;
-        if (row < rows && d < a->p.dim)
-            *(uint4 *)(void *)(to[i] + token + d) =
-                *(const uint4 *)(const void *)(m->out + row * ATTN_RES_PIECE + (q ^ row) * 16);
-    }
-    __syncwarp();
 }
 
 /* Elements t of two rows' chunks, the first in the low half. */
@@ -221,15 +205,14 @@ ATTN_DEVICE uint32_t ATTN_FN(_pair)(const uint32_t *first, const uint32_t *secon
 #if ATTN_KERNEL == ATTN_KERNEL_RES1
 /* O1 of token t from weights and V; fills the places of V with a later token's. */
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
-                                   const ATTN_FN(_source) *from, uint16_t *const *put, const uint32_t *high,
+                                   const ATTN_FN(_source) *from, const ATTN_FN(_target) *to, const uint32_t *high,
                                    const uint32_t *low)
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks;
     const int64_t soon = t + a->stages * (int64_t)gridDim.x;
-    const int64_t to = r * a->p.o1.stride[0] + t * a->p.o1.stride[1];
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_OWN; ++k) {
-        const int n = m->first_strip + k, d = 64 * n + 16 * c;
+        const int n = m->first_strip + k;
         uint32_t even[ATTN_RES_TILES][4], odd[ATTN_RES_TILES][4];
         float out[2][8];
         ATTN_UNROLL
@@ -240,22 +223,18 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
             ATTN_FN(_read)(at + ATTN_RES_PIECE + ATTN_FN(_chunk)(row + 1, r), row + 1 < blocks, odd[j]);
         }
         ATTN_UNROLL
-        for (int e = 0; e < 8; ++e) {
+        for (int i = 0; i < 8; i += 2) {
             float o[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
             ATTN_UNROLL
             for (int j = 0; j < ATTN_RES_TILES; ++j) {
-                const uint32_t left[4] = { high[j], 0, low[j], 0 }, y = ATTN_FN(_pair)(even[j], odd[j], e);
-                const uint32_t right[2] = { y, y };
+                const uint32_t y0 = ATTN_FN(_pair)(even[j], odd[j], i), y1 = ATTN_FN(_pair)(even[j], odd[j], i + 1);
+                const uint32_t left[4] = { y0, y1, y0, y1 }, right[2] = { high[j], low[j] };
                 ATTN_RES_MMA(o, left, right);
             }
-            out[0][e] = o[0], out[1][e] = o[1];
+            out[0][i] = o[0], out[1][i] = o[1];
+            out[0][i + 1] = o[2], out[1][i + 1] = o[3];
         }
-        if (a->plain)
-            ATTN_FN(_put_strip)(a, m, put, t * a->p.o1.stride[1], a->p.queries, n, 0, out);
-        ATTN_UNROLL
-        for (int e = 0; e < 2; ++e)
-            if (!a->plain && r < a->p.queries && d + 8 * e < a->p.dim && a->p.o1.data)
-                ATTN_FN(_store)(a->p.o1.data, to + d + 8 * e, a->p.o1.dtype, a->wide & ATTN_FN(_wide_o1), out[e]);
+        ATTN_FN(_put_strip)(a, to, t * a->p.o1.stride[1], n, a->p.o1.dtype, a->wide & ATTN_FN(_wide_o1), 0, out);
         __syncwarp(); /* the strip has been read */
         if (soon < a->p.tokens)
             ATTN_FN(_copy)(a, m, from, soon * a->p.v.stride[1], blocks, 2 * ATTN_RES_TILES, 0, stage, n);
@@ -269,12 +248,15 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
     ATTN_FN(_source) from;
     ATTN_FN(_space) m;
-    uint16_t *put[2];
+    ATTN_FN(_target) to;
+    uint32_t held[2 * ATTN_RES_OWN][4];
     ATTN_FN(_space_make)(&a, shared, &m);
     ATTN_FN(_keep_w)(&a, &m);
     ATTN_UNROLL
-    for (int i = 0; i < 2; ++i)
-        put[i] = (uint16_t *)a.p.o1.data + (4 * i + lane / 8) * a.p.o1.stride[0];
+    for (int e = 0; e < 2; ++e)
+        to.row[e] = !a.p.o1.data || 2 * c + e >= queries ? NULL
+                                                         : (char *)a.p.o1.data + (2 * c + e) * a.p.o1.stride[0] *
+                                                                                     (a.p.o1.dtype == ATTN_F32 ? 4 : 2);
     ATTN_UNROLL
     for (int i = 0; i < 2 * ATTN_RES_TILES; ++i)
         from.row[i] = (const uint16_t *)a.v[4 * i + lane / 8 < blocks ? 4 * i + lane / 8 : 0];
@@ -285,6 +267,10 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         attn__copy_async_commit();
     }
     __syncthreads(); /* w */
+    ATTN_UNROLL
+    for (int k = 0; k < 2 * ATTN_RES_OWN && ATTN_RES_HOLDS; ++k)
+        ATTN_FN(_read)(ATTN_FN(_w_at)(&m, k), r < queries, held[k]);
+    const float mean = 1.0f / (float)a.p.key_dim;
     int stage = 0, turn = 0;
     for (int64_t t = blockIdx.x; t < a.p.tokens; t += gridDim.x) {
         float x[ATTN_RES_TILES][4], root[ATTN_RES_TILES][2];
@@ -297,10 +283,10 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         ATTN_UNROLL
         for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
             const int n = m.first_strip + k / 2, q = k % 2 * 4 + c, is_key = 64 * n + 8 * q >= first;
-            const unsigned char *const w_at = m.w + r * ATTN_RES_PITCH + n * ATTN_RES_PIECE + ATTN_FN(_chunk)(r, q);
-            uint32_t w[4], w_low[4], v[4];
-            ATTN_FN(_read)(w_at, r < queries, w);
-            ATTN_FN(_read)(w_at + queries * ATTN_RES_PITCH, a.low && r < queries, w_low);
+            uint32_t here[4], w_low[4], v[4], *const w = ATTN_RES_HOLDS ? held[k] : here;
+            if (!ATTN_RES_HOLDS)
+                ATTN_FN(_read)(ATTN_FN(_w_at)(&m, k), r < queries, w);
+            ATTN_FN(_read)(ATTN_FN(_w_at)(&m, k) + queries * ATTN_RES_PITCH, a.low && r < queries, w_low);
             ATTN_UNROLL
             for (int j = 0; j < ATTN_RES_TILES; ++j) {
                 const int row = 8 * j + r;
@@ -338,7 +324,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             ATTN_UNROLL
             for (int e = 0; e < 2; ++e) {
                 const float scale = a.p.scale * m.scale[r < queries ? r : 0];
-                x[j][e] *= attn__inverse_root(root[j][e] / (float)a.p.key_dim + a.p.eps) * scale;
+                x[j][e] *= attn__inverse_root(root[j][e] * mean + a.p.eps) * scale;
                 x[j][e] = 8 * j + 2 * c + e < blocks ? x[j][e] : -INFINITY;
                 top = top > x[j][e] || top != top ? top : x[j][e];
             }
@@ -358,13 +344,14 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             }
         sum += attn__shuffle_xor(sum, 1);
         sum += attn__shuffle_xor(sum, 2);
+        const float by = attn__reciprocal(sum);
         ATTN_UNROLL
         for (int j = 0; j < ATTN_RES_TILES; ++j)
-            ATTN_FN(_split)(x[j][0] / sum, x[j][1] / sum, &high[j], &low[j]);
+            ATTN_FN(_split)(x[j][0] * by, x[j][1] * by, &high[j], &low[j]);
         if (warp == 0 && c == 0 && r < queries && a.p.lse)
             a.p.lse[r * a.p.lse_stride + t] = top + attn__log2(sum) * ATTN_LN2;
 
-        ATTN_FN(_results)(&a, &m, t, stage, &from, put, high, low);
+        ATTN_FN(_results)(&a, &m, t, stage, &from, &to, high, low);
         attn__copy_async_commit();
         stage = stage + 1 < a.stages ? stage + 1 : 0;
     }
@@ -374,61 +361,46 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 /* dv of token t from the factors, and its part of dw; fills the places of V and dO1 with a later token's. */
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
                                    const ATTN_FN(_source) *v_from, const ATTN_FN(_source) *g_from,
-                                   uint16_t *const *put, const uint32_t *for_dv, const uint32_t *for_dw,
-                                   float by_v, float (*dw)[16])
+                                   const ATTN_FN(_target) *to, uint32_t (*for_dv)[2], const uint32_t *for_dw,
+                                   float (*dw)[16])
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks, queries = a->p.queries;
     const int first = a->p.dim - a->p.key_dim, add = (a->p.flags & ATTN_RES_ADD_DV) != 0;
     const int64_t soon = t + a->stages * (int64_t)gridDim.x;
-    void *const to = a->dv[r < blocks ? r : 0];
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_OWN; ++k) {
-        const int n = m->first_strip + k, d = 64 * n + 16 * c, even = ATTN_FN(_chunk)(2 * c, r);
+        const int n = m->first_strip + k, is_key = 64 * n + 8 * r >= first, even = ATTN_FN(_chunk)(2 * c, r);
         const int odd = ATTN_FN(_chunk)(2 * c + 1, r);
-        const unsigned char *const v_at = ATTN_FN(_piece)(m, stage, n, 0), *const g_at = v_at + blocks * ATTN_RES_PIECE;
+        const unsigned char *const v_at = ATTN_FN(_piece)(m, stage, n, 2 * c), *const g_at = v_at + blocks * ATTN_RES_PIECE;
         const unsigned char *const w_at = m->w + 2 * c * ATTN_RES_PITCH + n * ATTN_RES_PIECE;
-        uint32_t x[4], y[4], z[4], u[4];
+        uint32_t v[2][4], g[2][4], w[2][4];
         float out[2][8];
-        ATTN_FN(_read)(v_at + 2 * c * ATTN_RES_PIECE + even, 2 * c < blocks, x);
-        ATTN_FN(_read)(v_at + (2 * c + 1) * ATTN_RES_PIECE + odd, 2 * c + 1 < blocks, y);
+        ATTN_FN(_read)(v_at + even, 2 * c < blocks && is_key, v[0]);
+        ATTN_FN(_read)(v_at + ATTN_RES_PIECE + odd, 2 * c + 1 < blocks && is_key, v[1]);
+        ATTN_FN(_read)(g_at + even, 2 * c < queries, g[0]);
+        ATTN_FN(_read)(g_at + ATTN_RES_PIECE + odd, 2 * c + 1 < queries, g[1]);
+        ATTN_FN(_read)(w_at + even, 2 * c < queries, w[0]);
+        ATTN_FN(_read)(w_at + ATTN_RES_PITCH + odd, 2 * c + 1 < queries, w[1]);
         ATTN_UNROLL
-        for (int e = 0; e < 8; e += 2) {
-            const uint32_t y0 = ATTN_FN(_pair)(x, y, e), y1 = ATTN_FN(_pair)(x, y, e + 1);
-            const uint32_t columns[4] = { y0, y1, y0, y1 };
-            ATTN_RES_MMA(dw[k] + 2 * e, columns, for_dw);
-        }
-        ATTN_FN(_read)(g_at + 2 * c * ATTN_RES_PIECE + even, 2 * c < queries, x);
-        ATTN_FN(_read)(g_at + (2 * c + 1) * ATTN_RES_PIECE + odd, 2 * c + 1 < queries, y);
-        ATTN_FN(_read)(w_at + even, 2 * c < queries, z);
-        ATTN_FN(_read)(w_at + ATTN_RES_PITCH + odd, 2 * c + 1 < queries, u);
-        ATTN_UNROLL
-        for (int e = 0; e < 8; ++e) {
-            const uint32_t rows[2] = { ATTN_FN(_pair)(x, y, e), ATTN_FN(_pair)(z, u, e) };
+        for (int i = 0; i < 8; i += 2) {
+            const uint32_t y0 = ATTN_FN(_pair)(v[0], v[1], i), y1 = ATTN_FN(_pair)(v[0], v[1], i + 1);
+            const uint32_t values[4] = { y0, y1, y0, y1 };
+            const uint32_t factors[4] = { ATTN_FN(_pair)(g[0], g[1], i), ATTN_FN(_pair)(g[0], g[1], i + 1),
+                                          ATTN_FN(_pair)(w[0], w[1], i), ATTN_FN(_pair)(w[0], w[1], i + 1) };
             float o[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-            ATTN_RES_MMA(o, for_dv, rows);
-            out[0][e] = o[0] + o[2];
-            out[1][e] = o[1] + o[3];
+            ATTN_RES_MMA(dw[k] + 2 * i, values, for_dw);
+            ATTN_RES_MMA(o, values, for_dv[2]);
+            ATTN_RES_MMA(o, factors, for_dv[1]);
+            ATTN_RES_MMA(o, factors, for_dv[0]);
+            out[0][i] = o[0], out[1][i] = o[1];
+            out[0][i + 1] = o[2], out[1][i + 1] = o[3];
         }
-        ATTN_UNROLL
-        for (int e = 0; e < 2; ++e) {
-            const float by = d + 8 * e >= first ? by_v : 0.0f;
-            ATTN_FN(_read)(v_at + r * ATTN_RES_PIECE + ATTN_FN(_chunk)(r, 2 * c + e), r < blocks, x);
-            ATTN_UNROLL
-            for (int i = 0; i < 4; ++i) {
-                out[e][2 * i] -= by * ATTN_RES_LOW(x[i]);
-                out[e][2 * i + 1] -= by * ATTN_RES_HIGH(x[i]);
-            }
-            if (!a->plain && to && r < blocks && d + 8 * e < a->p.dim)
-                ATTN_FN(_put)(to, t * a->p.dv.stride[1] + d + 8 * e, a->p.dv.dtype, a->wide & ATTN_FN(_wide_dv), add,
-                              out[e]);
-        }
-        if (a->plain)
-            ATTN_FN(_put_strip)(a, m, put, t * a->p.dv.stride[1], blocks, n, add, out);
         __syncwarp(); /* the strip has been read */
         if (soon < a->p.tokens) {
             ATTN_FN(_copy)(a, m, v_from, soon * a->p.v.stride[1], blocks, 2, 0, stage, n);
             ATTN_FN(_copy)(a, m, g_from, soon * a->p.do1.stride[1], queries, 2, blocks, stage, n);
         }
+        ATTN_FN(_put_strip)(a, to, t * a->p.dv.stride[1], n, a->p.dv.dtype, a->wide & ATTN_FN(_wide_dv), add, out);
     }
 }
 
@@ -439,7 +411,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
     float dw[ATTN_RES_OWN][16];
     ATTN_FN(_source) v_from, g_from;
-    uint16_t *put[2];
+    ATTN_FN(_target) to;
     ATTN_FN(_space) m;
     ATTN_FN(_space_make)(&a, shared, &m);
     ATTN_FN(_keep_w)(&a, &m);
@@ -452,7 +424,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     for (int i = 0; i < 2; ++i) {
         const int row = 4 * i + lane / 8;
         v_from.row[i] = (const uint16_t *)a.v[row < blocks ? row : 0];
-        put[i] = (uint16_t *)a.dv[row < blocks ? row : 0];
+        to.row[i] = 2 * c + i < blocks ? a.dv[2 * c + i] : NULL;
         g_from.row[i] = (const uint16_t *)a.p.do1.data + (row < queries ? row : 0) * a.p.do1.stride[0];
     }
     for (int stage = 0; stage < a.stages; ++stage) {
@@ -465,6 +437,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         attn__copy_async_commit();
     }
     __syncthreads(); /* w */
+    const float mean = 1.0f / (float)a.p.key_dim;
     int stage = 0, turn = 0;
     for (int64_t t = blockIdx.x; t < a.p.tokens; t += gridDim.x) {
         float x[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, y[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
@@ -475,7 +448,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         ATTN_UNROLL
         for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
             const int n = m.first_strip + k / 2, q = k % 2 * 4 + c, is_key = 64 * n + 8 * q >= first;
-            const unsigned char *const w_at = m.w + r * ATTN_RES_PITCH + n * ATTN_RES_PIECE + ATTN_FN(_chunk)(r, q);
+            const unsigned char *const w_at = ATTN_FN(_w_at)(&m, k);
             const unsigned char *const at = ATTN_FN(_piece)(&m, stage, n, r) + ATTN_FN(_chunk)(r, q);
             uint32_t w[4], w_low[4], v[4], g[4];
             ATTN_FN(_read)(w_at, r < queries, w);
@@ -495,7 +468,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         if (r / 2 == c)
             squares[warp * 8 + r] = r % 2 ? y[3] : y[2];
         __syncthreads();
-        float u[2] = { 0.0f, 0.0f }, root[2] = { 0.0f, 0.0f }, weight[2], factor[2], down[2], mean = 0.0f;
+        float u[2] = { 0.0f, 0.0f }, root[2] = { 0.0f, 0.0f }, weight[2], factor[2], down[2], weighted = 0.0f;
         x[0] = x[1] = 0.0f;
         ATTN_UNROLL_4
         for (int n = 0; n < ATTN_WARPS; ++n) {
@@ -508,34 +481,33 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         const float scale = m.scale[r < queries ? r : 0];
         ATTN_UNROLL
         for (int e = 0; e < 2; ++e) {
-            root[e] = attn__inverse_root(root[e] / (float)a.p.key_dim + a.p.eps);
+            root[e] = attn__inverse_root(root[e] * mean + a.p.eps);
             x[e] *= root[e] * a.p.scale * scale;
             weight[e] = r < queries && 2 * c + e < blocks ? attn__exp2((x[e] - lse) * ATTN_LOG2E) : 0.0f;
-            mean += weight[e] * u[e];
+            weighted += weight[e] * u[e];
         }
-        mean += attn__shuffle_xor(mean, 1);
-        mean += attn__shuffle_xor(mean, 2);
+        weighted += attn__shuffle_xor(weighted, 1);
+        weighted += attn__shuffle_xor(weighted, 2);
         ATTN_UNROLL
         for (int e = 0; e < 2; ++e) {
-            const float dx = weight[e] == 0.0f ? 0.0f : weight[e] * (dlse + u[e] - mean);
+            const float dx = weight[e] == 0.0f ? 0.0f : weight[e] * (dlse + u[e] - weighted);
             factor[e] = dx * a.p.scale * root[e];
             down[e] = dx * x[e];
             ATTN_UNROLL
             for (int mask = 4; mask < 32; mask *= 2)
                 down[e] += attn__shuffle_xor(down[e], mask);
-            down[e] *= root[e] * root[e] / (float)a.p.key_dim;
+            down[e] *= root[e] * root[e] * mean;
         }
-        const float even = attn__shuffle(down[0], r / 2), odd = attn__shuffle(down[1], r / 2);
-        const float by_v = r % 2 ? odd : even; /* of row r of v */
-        uint32_t p_high, p_low, f_high, f_low, by_high, by_low;
+        uint32_t p_high, p_low, f_high, f_low, by_high, by_low, for_dv[3][2];
         ATTN_FN(_split)(weight[0], weight[1], &p_high, &p_low);
         ATTN_FN(_split)(factor[0], factor[1], &f_high, &f_low);
         ATTN_FN(_split)(factor[0] * scale, factor[1] * scale, &by_high, &by_low);
-        const uint32_t for_dv[4] = { attn__transpose_8x8(p_high), attn__transpose_8x8(p_low),
-                                     attn__transpose_8x8(by_high), attn__transpose_8x8(by_low) };
+        for_dv[0][0] = attn__transpose_8x8(p_high), for_dv[0][1] = attn__transpose_8x8(by_high);
+        for_dv[1][0] = attn__transpose_8x8(p_low), for_dv[1][1] = attn__transpose_8x8(by_low);
+        ATTN_FN(_split)(r == 2 * c ? -down[0] : 0.0f, r == 2 * c + 1 ? -down[1] : 0.0f, &for_dv[2][0], &for_dv[2][1]);
         const uint32_t for_dw[2] = { f_high, f_low };
 
-        ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, put, for_dv, for_dw, by_v, dw);
+        ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, &to, for_dv, for_dw, dw);
         attn__copy_async_commit();
         stage = stage + 1 < a.stages ? stage + 1 : 0;
     }
@@ -613,6 +585,7 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 
 #undef ATTN_RES_STRIPS
 #undef ATTN_RES_OWN
+#undef ATTN_RES_HOLDS
 #undef ATTN_RES_TILES
 #undef ATTN_RES_QUERY
 #undef ATTN_RES_PIECE
