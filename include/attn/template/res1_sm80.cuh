@@ -38,6 +38,9 @@
 
 #define ATTN_RES_OWN ((ATTN_HEAD_DIM + 64 * ATTN_WARPS - 1) / (64 * ATTN_WARPS)) /* strips of a warp */
 #define ATTN_RES_HOLDS (ATTN_RES_OWN * ATTN_RES_TILES <= 4)   /* w in registers; else it is read for each token */
+/* dw: strips whose sums share registers.  A row of products has 8 columns; few queries leave room for other strips'. */
+#define ATTN_RES_SHARE (ATTN_TILE_Q > 4 ? 1 : ATTN_TILE_Q > 2 ? 2 : ATTN_TILE_Q > 1 ? 4 : 8)
+#define ATTN_RES_SHARES ((ATTN_RES_OWN + ATTN_RES_SHARE - 1) / ATTN_RES_SHARE)
 #define ATTN_RES_STRIPS (ATTN_RES_OWN * ATTN_WARPS) /* of a row, whatever its length: zeros beyond, but no branches */
 #define ATTN_RES_TILES ((ATTN_TILE_K + 7) / 8)          /* of 8 blocks */
 #define ATTN_RES_QUERY (ATTN_TILE_Q < 8 ? ATTN_TILE_Q : 8) /* queries at a time */
@@ -361,7 +364,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 /* dv of token t from the factors, and its part of dw; fills the places of V and dO1 with a later token's. */
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
                                    const ATTN_FN(_source) *v_from, const ATTN_FN(_source) *g_from,
-                                   const ATTN_FN(_target) *to, uint32_t (*for_dv)[2], const uint32_t *for_dw,
+                                   const ATTN_FN(_target) *to, uint32_t (*for_dv)[2], uint32_t (*for_dw)[2],
                                    float (*dw)[16])
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks, queries = a->p.queries;
@@ -388,7 +391,7 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
             const uint32_t factors[4] = { ATTN_FN(_pair)(g[0], g[1], i), ATTN_FN(_pair)(g[0], g[1], i + 1),
                                           ATTN_FN(_pair)(w[0], w[1], i), ATTN_FN(_pair)(w[0], w[1], i + 1) };
             float o[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
-            ATTN_RES_MMA(dw[k] + 2 * i, values, for_dw);
+            ATTN_RES_MMA(dw[k / ATTN_RES_SHARE] + 2 * i, values, for_dw[k % ATTN_RES_SHARE]);
             ATTN_RES_MMA(o, values, for_dv[2]);
             ATTN_RES_MMA(o, factors, for_dv[1]);
             ATTN_RES_MMA(o, factors, for_dv[0]);
@@ -409,14 +412,14 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     ATTN_SHARED(shared);
     const int lane = attn__lane(), r = lane / 4, c = lane % 4, warp = (int)threadIdx.x / 32;
     const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
-    float dw[ATTN_RES_OWN][16];
+    float dw[ATTN_RES_SHARES][16];
     ATTN_FN(_source) v_from, g_from;
     ATTN_FN(_target) to;
     ATTN_FN(_space) m;
     ATTN_FN(_space_make)(&a, shared, &m);
     ATTN_FN(_keep_w)(&a, &m);
     ATTN_UNROLL
-    for (int k = 0; k < ATTN_RES_OWN; ++k)
+    for (int k = 0; k < ATTN_RES_SHARES; ++k)
         ATTN_UNROLL
         for (int i = 0; i < 16; ++i)
             dw[k][i] = 0.0f;
@@ -505,20 +508,30 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         for_dv[0][0] = attn__transpose_8x8(p_high), for_dv[0][1] = attn__transpose_8x8(by_high);
         for_dv[1][0] = attn__transpose_8x8(p_low), for_dv[1][1] = attn__transpose_8x8(by_low);
         ATTN_FN(_split)(r == 2 * c ? -down[0] : 0.0f, r == 2 * c + 1 ? -down[1] : 0.0f, &for_dv[2][0], &for_dv[2][1]);
-        const uint32_t for_dw[2] = { f_high, f_low };
+        uint32_t for_dw[ATTN_RES_SHARE][2];
+        ATTN_UNROLL
+        for (int i = 0; i < ATTN_RES_SHARE; ++i) { /* query s in column s + i 8 / SHARE */
+            const int s = r - i * (8 / ATTN_RES_SHARE), is = s >= 0 && s < 8 / ATTN_RES_SHARE;
+            const uint32_t x0 = (uint32_t)attn__shuffle_int((int)f_high, (4 * s + c) & 31);
+            const uint32_t x1 = (uint32_t)attn__shuffle_int((int)f_low, (4 * s + c) & 31);
+            for_dw[i][0] = ATTN_RES_SHARE == 1 ? f_high : is ? x0 : 0;
+            for_dw[i][1] = ATTN_RES_SHARE == 1 ? f_low : is ? x1 : 0;
+        }
 
         ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, &to, for_dv, for_dw, dw);
         attn__copy_async_commit();
         stage = stage + 1 < a.stages ? stage + 1 : 0;
     }
-    /* Register 2t + e: query 2c + e, element t of chunk r. */
+    /* Register 2t + e: column 2c + e, element t of chunk r. */
     float *const part = a.part + (int64_t)blockIdx.x * queries * a.p.key_dim;
     ATTN_UNROLL
-    for (int k = 0; k < ATTN_RES_OWN; ++k)
+    for (int k = 0; k < ATTN_RES_SHARES; ++k)
         ATTN_UNROLL
         for (int i = 0; i < 16; ++i) {
-            const int d = 64 * (m.first_strip + k) + 8 * r + i / 2, s = 2 * c + i % 2;
-            if (a.parts && s < queries && d >= first && d < a.p.dim)
+            const int column = 2 * c + i % 2, s = column % (8 / ATTN_RES_SHARE);
+            const int strip = k * ATTN_RES_SHARE + column / (8 / ATTN_RES_SHARE);
+            const int d = 64 * (m.first_strip + strip) + 8 * r + i / 2;
+            if (a.parts && s < queries && strip < ATTN_RES_OWN && d >= first && d < a.p.dim)
                 part[s * a.p.key_dim + d - first] = dw[k][i];
         }
 }
@@ -586,6 +599,8 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 #undef ATTN_RES_STRIPS
 #undef ATTN_RES_OWN
 #undef ATTN_RES_HOLDS
+#undef ATTN_RES_SHARE
+#undef ATTN_RES_SHARES
 #undef ATTN_RES_TILES
 #undef ATTN_RES_QUERY
 #undef ATTN_RES_PIECE
