@@ -4,17 +4,18 @@
     python3 bench/peers/attnres.py --lib b/instantiations/libattn.so [--cases REGEX] [--out FILE]
 
 Needs PyTorch and a GPU; flash-attn-res (PyPI) is timed if it can be imported.  A case makes its tensors once, normally
-distributed; rounds take all of them in turn, and a number is the median over rounds.  Bytes count each input and output
-once; the ceiling is what a sum over 4 GiB reads in a second, in the same process.  One JSON line a number.
+distributed; rounds.py times them.  Bytes count each input and output once; the ceiling is what a sum over 4 GiB reads
+in a second, in the same process, beside which stand a copy and a sum of two tensors.  One JSON line a number.
 """
 import argparse
 import ctypes
 import json
 import os
 import re
-import statistics
 
 import torch
+
+import rounds
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 DTYPE = {torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
@@ -88,33 +89,20 @@ class Attn:
         return call
 
 
-def milliseconds(f, n):
-    a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    a.record()
-    for _ in range(n):
-        f()
-    b.record()
-    b.synchronize()
-    return a.elapsed_time(b) / n
-
-
-def race(functions, rounds=5, budget=15.0):
-    """Median milliseconds of each."""
-    count = {}
-    for name, f in functions.items():
-        milliseconds(f, 2)
-        count[name] = max(2, min(400, int(budget / max(milliseconds(f, 3), 1e-3))))
-    times = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, f in functions.items():
-            times[name].append(milliseconds(f, count[name]))
-    return {name: statistics.median(t) for name, t in times.items()}
-
-
 def ceiling():
     x = torch.empty(1 << 32, dtype=torch.uint8, device="cuda").view(torch.int64)
-    milliseconds(x.sum, 5)
-    return x.numel() * 8 / milliseconds(x.sum, 10) / 1e6
+    rounds.milliseconds(x.sum, 5)
+    return x.numel() * 8 / rounds.milliseconds(x.sum, 10) / 1e6
+
+
+def plain():
+    """GB/s of one row read for one written, and of two."""
+    x = torch.ones(3, 1 << 30, device="cuda", dtype=torch.bfloat16)
+    rates = []
+    for run, rows in [(lambda: x[2].copy_(x[0]), 2), (lambda: torch.add(x[0], x[1], out=x[2]), 3)]:
+        rounds.milliseconds(run, 5)
+        rates.append(rows * x[0].numel() * 2 / rounds.milliseconds(run, 10) / 1e6)
+    return rates
 
 
 def randn(*shape, dtype=torch.bfloat16, by=1.0):
@@ -128,6 +116,9 @@ def tensors(tokens, dim, n, s):
          "o1": randn(s, tokens, dim), "lse": torch.zeros(s, tokens, device="cuda"), "update": randn(1, tokens, dim)[0],
          "h": randn(1, tokens, dim)[0]}
     return x
+
+
+CALLS = ["phase1", "phase2", "phase2 add", "phase1 backward", "phase2 backward"]
 
 
 def calls(x, tokens, dim, n, s):
@@ -288,7 +279,7 @@ def stacks(attn, fares, tell, pattern):
         off = {}
 
         def timed(functions):
-            for who, ms in race(functions, rounds=3, budget=60.0).items():
+            for who, ms in rounds.medians(functions, 3, 60.0).items():
                 tell(stack=shape, who=who, ms=round(ms, 3), gib=round(peak[who], 2))
         if fares:
             from flash_attn_res.experimental.autograd import BlockAttentionResiduals
@@ -344,19 +335,23 @@ def main():
         line = json.dumps(k)
         print(line, flush=True)
         out.write(line + "\n")
-    tell(gpu=torch.cuda.get_device_name(), ceiling=round(peak), peer=bool(fares))
+    copied, summed = plain()
+    tell(gpu=torch.cuda.get_device_name(), ceiling=round(peak), copy=round(copied), sum_of_two=round(summed),
+         peer=bool(fares))
     for b, t, d, n, s in SHAPES:
         shape = f"b{b} t{t} d{d} n{n} s{s}"
+        wanted = [name for name in CALLS if re.search(args.cases, f"{name} {shape}")]
+        if not wanted:
+            continue
         x = tensors(b * t, d, n, s)
         own = calls(x, b * t, d, n, s)
         other = peers(fares, x, b, t, d, n, s) if fares else {}
-        for name, (kernel, p, size) in own.items():
-            if not re.search(args.cases, f"{name} {shape}"):
-                continue
+        for name in wanted:
+            kernel, p, size = own[name]
             functions = {"attn": attn.caller(kernel, p)}
             if name in other:
                 functions["flash-attn-res"] = other[name]
-            for who, ms in race(functions).items():
+            for who, ms in rounds.medians(functions, 5, 15.0).items():
                 tell(case=name, shape=shape, who=who, ms=round(ms, 4), gbs=round(size / ms / 1e6),
                      share=round(size / ms / 1e6 / peak, 3), by=attn.query(kernel, p) if who == "attn" else None)
         del x, own, other

@@ -7,9 +7,8 @@ Needs PyTorch and a GPU.  Peers are whatever of this can be imported: cuDNN and 
 FlashAttention-3 (fa3_fwd_interface or flash_attn_interface), FlashAttention-4 (flash_attn.cute), FlashInfer
 (flashinfer), ffpa (ffpa_attn).  Which instance of attn serves a case is attn_query's choice, and is printed.
 
-A case makes its tensors once, normally distributed; its first call of each is held against a float32 reference.  Then
-rounds: all of them in a new random order, each for some milliseconds without a pause, so that clock and power drift
-hit all alike.  A number is the median over rounds.  What a mask hides counts nothing: causal work is half.
+A case makes its tensors once, normally distributed; its first call of each is held against a float32 reference; then
+rounds.py times them.  What a mask hides counts nothing: causal work is half.
 
 Writes race.jsonl, race.csv and one race_dN.svg for each head dim (if gnuplot is there), prints the table of ratios.
 """
@@ -20,7 +19,6 @@ import importlib
 import json
 import math
 import os
-import random
 import re
 import shutil
 import statistics
@@ -30,6 +28,8 @@ import sys
 import torch
 import torch.nn.functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+import rounds
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
@@ -299,17 +299,7 @@ def cases():
 
 # ---- the race --------------------------------------------------------------------------------------------------------
 
-def milliseconds(run, calls):
-    a, b = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-    a.record()
-    for _ in range(calls):
-        run()
-    b.record()
-    b.synchronize()
-    return a.elapsed_time(b) / calls
-
-
-def race(c, attn, peers, rounds, budget):
+def race(c, attn, peers, count, budget):
     torch.manual_seed(0)
     t = c.tensors()
     runs, row = {}, {"case": c.name, "dim": c.dim, "causal": c.causal, "seq": c.seq_k, "flops": c.flops()}
@@ -328,17 +318,8 @@ def race(c, attn, peers, rounds, budget):
             runs[name] = run
         except Exception as e:  # a peer refuses in many ways
             row["refused_" + name] = ("%s: %s" % (type(e).__name__, e)).split("\n")[0][:160]
-    calls, times = {}, {name: [] for name in runs}
-    for name, run in runs.items():
-        milliseconds(run, 2)
-        calls[name] = max(2, int(budget / max(milliseconds(run, 3), 1e-3)))
-    for n in range(rounds + 1):
-        for name in random.sample(list(runs), len(runs)):
-            ms = milliseconds(runs[name], calls[name])
-            if n:  # the first one warms up
-                times[name].append(ms)
-    for name in runs:
-        row["tflops_" + name] = c.flops() / statistics.median(times[name]) / 1e9
+    for name, ms in rounds.medians(runs, count, budget).items():
+        row["tflops_" + name] = c.flops() / ms / 1e9
     others = [row["tflops_" + n] for n in peers if n in runs]
     if others and "attn" in runs:
         row["ratio"] = row["tflops_attn"] / max(others)

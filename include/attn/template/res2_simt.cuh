@@ -170,7 +170,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
     float next_lse = mixes && own.token < a->p.tokens ? a->p.lse[own.token] : 0.0f;
     for (int64_t t = own.token; t - own.number < a->p.tokens; t += own.stride) {
         const int here = t < a->p.tokens; /* the others come to the barriers */
-        float sum[ATTN_RES_CHUNKS][8], o1[ATTN_RES_CHUNKS][8], sums[2] = { 0.0f, 0.0f }, squares = 0.0f;
+        float sum[ATTN_RES_CHUNKS][8], sums[2] = { 0.0f, 0.0f }, squares = 0.0f;
         const float lse = next_lse;
         next_lse = mixes && t + own.stride < a->p.tokens ? a->p.lse[t + own.stride] : 0.0f;
         if (plain)
@@ -182,7 +182,6 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
             ATTN_FN(_open)(&rows.x[ATTN_FN(_row_p)][c], ATTN_DTYPE, sum[c]);
-            ATTN_FN(_open)(&rows.x[ATTN_FN(_row_o1)][c], plain ? ATTN_DTYPE : a->p.o1.dtype, o1[c]);
             if (a->p.update.data) {
                 float x[8];
                 ATTN_FN(_open)(&rows.x[ATTN_FN(_row_other)][c], plain ? ATTN_DTYPE : a->p.update.dtype, x);
@@ -217,9 +216,11 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
             const int d = own.d + 256 * c;
+            float o1[8];
+            ATTN_FN(_open)(&rows.x[ATTN_FN(_row_o1)][c], plain ? ATTN_DTYPE : a->p.o1.dtype, o1);
             ATTN_UNROLL
             for (int i = 0; i < 8 && f != 1.0f; ++i) /* else O1 may be anything */
-                sum[c][i] = o1[c][i] + f * (sum[c][i] - o1[c][i]);
+                sum[c][i] = o1[i] + f * (sum[c][i] - o1[i]);
             if (!here || d >= a->p.dim)
                 continue;
             if (a->p.h.data)
