@@ -92,7 +92,7 @@ static int phase1(const attn_res_params *p, int backward, res_answer *a)
                 finite &= isfinite(row[n * dim + d]) != 0;
             }
         for (int64_t s = 0; s < s_all; s++) {
-            double top = -INFINITY, total = 0, mean = 0, weights[ATTN_RES_BLOCKS], u[ATTN_RES_BLOCKS];
+            double top = -INFINITY, total = 0, mean = 0, weights[ATTN_RES_BLOCKS], u[ATTN_RES_BLOCKS], size = 0;
             for (int64_t n = 0; n < n_all; n++) {
                 x[n] = logit(p, s, row + n * dim, &r[n], &a->condition);
                 top = x[n] > top || x[n] != x[n] ? x[n] : top;
@@ -115,8 +115,12 @@ static int phase1(const attn_res_params *p, int backward, res_answer *a)
             for (int64_t n = 0; n < n_all; n++) {
                 weights[n] = exp(x[n] - (double)p->lse[s * p->lse_stride + t]);
                 u[n] = 0;
-                for (int64_t d = 0; d < dim; d++)
+                double size_u = 0;
+                for (int64_t d = 0; d < dim; d++) {
                     u[n] += element(&p->do1, s, t, d) * row[n * dim + d];
+                    size_u += fabs(element(&p->do1, s, t, d) * row[n * dim + d]);
+                }
+                size = fmax(size, weights[n] * size_u);
                 mean += weights[n] * u[n];
             }
             for (int64_t n = 0; n < n_all; n++) {
@@ -131,7 +135,7 @@ static int phase1(const attn_res_params *p, int backward, res_answer *a)
                         *to += dx * (sc * r[n] * weight(p, s, d - first) - rest);
                         sum[s * p->key_dim + d - first] += dx * sc * r[n] * v;
                     }
-                    const double term = fabs(weights[n] * u[n] * sc * r[n] * row[n * dim + d]) * (double)tokens;
+                    const double term = size * fabs(sc * r[n] * row[n * dim + d]) * (double)tokens;
                     a->scale[RES_DW] = d >= first ? fmax(a->scale[RES_DW], term) : a->scale[RES_DW];
                     a->scale[RES_DV] = fmax(a->scale[RES_DV], fabs(weights[n] * element(&p->do1, s, t, d)));
                 }
@@ -172,7 +176,7 @@ static int phase2(const attn_res_params *p, int backward, res_answer *a)
         good =
             good && make(a, RES_SUM, tokens * dim) && make(a, RES_H, tokens * dim) && make(a, RES_NORM, tokens * dim);
     for (int64_t t = 0; good && t < tokens; t++) {
-        double r, squares = 0, e = 0;
+        double r, squares = 0, e = 0, size = 0;
         for (int64_t d = 0; d < dim; d++) {
             row[d] = element(&p->p, 0, t, d);
             if (!backward && p->update.data)
@@ -198,6 +202,7 @@ static int phase2(const attn_res_params *p, int backward, res_answer *a)
         for (int64_t d = 0; d < dim; d++) {
             const double g = element(&p->dh, 0, t, d), x = g * (element(&p->o1, 0, t, d) - row[d]);
             e += x;
+            size += fabs(x);
             a->scale[RES_DLSE] = fmax(a->scale[RES_DLSE], fabs(x));
             a->at[RES_DO1][t * dim + d] = (1 - c) * g;
             a->at[RES_DP][t * dim + d] = c * g + (p->flags & ATTN_RES_ADD_DP ? element(&p->dp, 0, t, d) : 0);
@@ -209,10 +214,14 @@ static int phase2(const attn_res_params *p, int backward, res_answer *a)
             a->at[RES_DP][t * dim + first + d] +=
                 dz * ((double)p->scale * r * weight(p, 0, d) - z * r * r * v / (double)p->key_dim);
             sum[d] += dz * (double)p->scale * r * v;
+            a->scale[RES_DW] =
+                fmax(a->scale[RES_DW], c * rest * size * fabs((double)p->scale * r * v) * (double)tokens);
         }
     }
-    if (good && backward)
+    if (good && backward) {
         gradients_of_w(p, sum, a);
+        scale_of_gain(p, a);
+    }
     free(row);
     free(sum);
     return good ? 0 : -1;
