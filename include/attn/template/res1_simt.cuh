@@ -75,6 +75,23 @@ ATTN_DEVICE void ATTN_FN(_logits)(const ATTN_FN(_args) *a, int64_t t, float *x, 
     }
 }
 
+/* Adds to sum[s] the rows of V, elements d ..., each by its factor x[s0 + s][n]. */
+ATTN_DEVICE void ATTN_FN(_mix)(const ATTN_FN(_args) *a, int64_t t, int d, int s0, const float *x, float (*sum)[8])
+{
+    const int blocks = a->p.blocks, queries = a->p.queries;
+    for (int n = 0; n < blocks; ++n) {
+        float v[8];
+        ATTN_FN(_load_v)(a, n, t, d, v);
+        ATTN_UNROLL
+        for (int s = 0; s < ATTN_RES_SB; ++s) {
+            const float by = s0 + s < queries ? x[(s0 + s) * blocks + n] : 0.0f;
+            ATTN_UNROLL
+            for (int i = 0; i < 8; ++i)
+                sum[s][i] += by * v[i];
+        }
+    }
+}
+
 #if ATTN_KERNEL == ATTN_KERNEL_RES1
 ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 {
@@ -110,17 +127,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
                     ATTN_UNROLL
                     for (int i = 0; i < 8; ++i)
                         sum[s][i] = 0.0f;
-                for (int n = 0; n < blocks; ++n) {
-                    float v[8];
-                    ATTN_FN(_load_v)(&a, n, t, d, v);
-                    ATTN_UNROLL
-                    for (int s = 0; s < ATTN_RES_SB; ++s) {
-                        const float weight = s0 + s < queries ? x[(s0 + s) * blocks + n] : 0.0f;
-                        ATTN_UNROLL
-                        for (int i = 0; i < 8; ++i)
-                            sum[s][i] += weight * v[i];
-                    }
-                }
+                ATTN_FN(_mix)(&a, t, d, s0, x, sum);
                 ATTN_UNROLL
                 for (int s = 0; s < ATTN_RES_SB; ++s)
                     if (s0 + s < queries)
@@ -222,17 +229,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
                     ATTN_UNROLL
                     for (int i = 0; i < 8; ++i)
                         sum[s][i] = t != blockIdx.x && s0 + s < queries ? part[(s0 + s) * key + d + i] : 0.0f;
-                for (int n = 0; n < blocks; ++n) {
-                    float v[8];
-                    ATTN_FN(_load_v)(&a, n, t, first + d, v);
-                    ATTN_UNROLL
-                    for (int s = 0; s < ATTN_RES_SB; ++s) {
-                        const float by = s0 + s < queries ? u[(s0 + s) * blocks + n] : 0.0f;
-                        ATTN_UNROLL
-                        for (int i = 0; i < 8; ++i)
-                            sum[s][i] += by * v[i];
-                    }
-                }
+                ATTN_FN(_mix)(&a, t, first + d, s0, u, sum);
                 ATTN_UNROLL
                 for (int s = 0; s < ATTN_RES_SB; ++s)
                     if (s0 + s < queries)
@@ -243,39 +240,23 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 }
 #endif
 
-static int64_t ATTN_FN(_blocks)(const attn_res_params *p)
+/* Also how many sums of dw there are. */
+static int64_t ATTN_FN(_parts)(const attn_res_params *p)
 {
     return ATTN_FN(_grid)(p->tokens, ATTN_RES_BACKWARD ? ATTN_FN(_multiprocessors)() * ATTN_BLOCKS : INT32_MAX);
-}
-
-static size_t ATTN_FN(_workspace)(const attn_res_params *p, int least)
-{
-    (void)least;
-    (void)p;
-#if ATTN_RES_BACKWARD
-    return ATTN_FN(_part_bytes)(p, ATTN_FN(_blocks)(p));
-#else
-    return 0;
-#endif
 }
 
 /* Relies on what run/res.h promises of p. */
 static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, size_t bytes, void *stream)
 {
     ATTN_FN(_args) a;
-    const int64_t blocks = ATTN_FN(_blocks)(p);
-    ATTN_FN(_start)(p, &a);
+    const int64_t blocks = ATTN_FN(_parts)(p);
+    ATTN_FN(_start)(p, workspace, blocks, &a);
     (void)bytes;
-    if (ATTN_RES_BACKWARD && (p->dw || p->dgain)) {
-        a.part = (float *)workspace;
-        a.parts = blocks;
-    }
     cudaError_t e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS,
                                 4 * ATTN_RES_FLOATS(p->queries, p->blocks), stream, &a);
-#if ATTN_RES_BACKWARD
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);
-#endif
     return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
 }
 

@@ -537,20 +537,10 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 }
 #endif
 
-static int64_t ATTN_FN(_blocks)(const attn_res_params *p)
+/* Also how many sums of dw there are. */
+static int64_t ATTN_FN(_parts)(const attn_res_params *p)
 {
     return ATTN_FN(_grid)(p->tokens, ATTN_FN(_multiprocessors)() * ATTN_BLOCKS);
-}
-
-static size_t ATTN_FN(_workspace)(const attn_res_params *p, int least)
-{
-    (void)least;
-    (void)p;
-#if ATTN_RES_BACKWARD
-    return ATTN_FN(_part_bytes)(p, ATTN_FN(_blocks)(p));
-#else
-    return 0;
-#endif
 }
 
 /* Relies on what run/res.h promises of p.  As many queries at a time as leave room for a token, and as many tokens as
@@ -558,11 +548,11 @@ static size_t ATTN_FN(_workspace)(const attn_res_params *p, int least)
 static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, size_t bytes, void *stream)
 {
     const int stage = ATTN_RES_STAGE_BYTES(p->blocks + ATTN_RES_BACKWARD * p->queries);
-    const int64_t blocks = ATTN_FN(_blocks)(p);
+    const int64_t blocks = ATTN_FN(_parts)(p);
     cudaError_t e = cudaSuccess;
     attn_device device;
     ATTN_FN(_args) a;
-    ATTN_FN(_start)(p, &a);
+    ATTN_FN(_start)(p, workspace, blocks, &a);
     ATTN_FN(_device)(&device);
     (void)bytes;
     a.low = p->gain.data || p->w.dtype != ATTN_DTYPE;
@@ -583,16 +573,10 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
         if (!ATTN_RES_BACKWARD && p->o1.data)
             a.p.o1.data = (char *)p->o1.data + s * p->o1.stride[0] * o_size;
         a.p.lse = p->lse ? p->lse + s * p->lse_stride : NULL;
-        if (ATTN_RES_BACKWARD && (p->dw || p->dgain)) {
-            a.part = (float *)workspace;
-            a.parts = blocks;
-        }
         e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, fixed + a.stages * stage, stream, &a);
     }
-#if ATTN_RES_BACKWARD
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);
-#endif
     return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
 }
 

@@ -399,22 +399,17 @@ static int64_t ATTN_FN(_blocks)(const attn_res_params *p)
     return ATTN_FN(_grid)(most, ATTN_FN(_multiprocessors)() * ATTN_BLOCKS);
 }
 
-static size_t ATTN_FN(_workspace)(const attn_res_params *p, int least)
+/* Sums of dw: each group of warps has its own. */
+static int64_t ATTN_FN(_parts)(const attn_res_params *p)
 {
-    (void)least;
-    (void)p;
-#if ATTN_RES_BACKWARD
-    return ATTN_FN(_part_bytes)(p, ATTN_FN(_blocks)(p) * (ATTN_WARPS / ATTN_FN(_group)(p)));
-#else
-    return 0;
-#endif
+    return ATTN_FN(_blocks)(p) * (ATTN_WARPS / ATTN_FN(_group)(p));
 }
 
 /* Relies on what run/res.h promises of p. */
 static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, size_t bytes, void *stream)
 {
     ATTN_FN(_args) a;
-    ATTN_FN(_start)(p, &a);
+    ATTN_FN(_start)(p, workspace, ATTN_FN(_parts)(p), &a);
     a.group = ATTN_FN(_group)(p);
     a.plain = ATTN_FN(_is_plain)(&a);
     const int64_t blocks = ATTN_FN(_blocks)(p);
@@ -424,16 +419,10 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     a.plain = a.plain && ATTN_SHARED_BYTES + a.stage_bytes <= device.shared;
     a.stages = a.plain ? ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes) : 0;
     (void)bytes;
-    if (ATTN_RES_BACKWARD && (p->dw || p->dgain)) {
-        a.part = (float *)workspace;
-        a.parts = blocks * (ATTN_WARPS / a.group);
-    }
     cudaError_t e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS,
                                 ATTN_SHARED_BYTES + a.stages * a.stage_bytes, stream, &a);
-#if ATTN_RES_BACKWARD
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);
-#endif
     return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
 }
 

@@ -62,7 +62,7 @@ static int ATTN_FN(_is_wide)(const attn_res_tensor *x, const void *data)
     return (uintptr_t)data % 16 == 0 && x->stride[0] * size % 16 == 0 && x->stride[1] * size % 16 == 0;
 }
 
-static void ATTN_FN(_start)(const attn_res_params *p, ATTN_FN(_args) *a)
+static void ATTN_FN(_describe)(const attn_res_params *p, ATTN_FN(_args) *a)
 {
     const attn_res_tensor *const tensors[15] = { &p->v,    &p->p,         &p->w,   &p->gain, &p->o1,
                                                  &p->update, &p->p_out,   &p->block, &p->h,  &p->norm,
@@ -253,7 +253,7 @@ ATTN_DEVICE float ATTN_FN(_sigmoid_minus)(float x)
 /* ---- the second stage of dw ----------------------------------------------------------------------- */
 
 #define ATTN_FINISH_COLUMNS 32
-#define ATTN_FINISH_SLICES  8
+#define ATTN_FINISH_SLICES  32
 
 /* A block has 32 columns of one query, or of all of them if there is a gain whose gradient is their sum. */
 ATTN_GLOBAL(ATTN_FN(_finish_kernel), ATTN_FN(_args), ATTN_FINISH_COLUMNS * ATTN_FINISH_SLICES, 1)
@@ -310,8 +310,28 @@ static cudaError_t ATTN_FN(_finish)(ATTN_FN(_args) *a, void *stream)
                        (int)sizeof(float) * ATTN_FINISH_COLUMNS * ATTN_FINISH_SLICES, stream, a);
 }
 
-static size_t ATTN_FN(_part_bytes)(const attn_res_params *p, int64_t parts)
+#else
+static cudaError_t ATTN_FN(_finish)(ATTN_FN(_args) *a, void *stream)
 {
-    return p->dw || p->dgain ? sizeof(float) * (size_t)parts * (size_t)p->queries * (size_t)p->key_dim : 0;
+    (void)a;
+    (void)stream;
+    return cudaSuccess;
 }
 #endif
+
+static size_t ATTN_FN(_part_bytes)(const attn_res_params *p, int64_t parts)
+{
+    return ATTN_RES_BACKWARD && (p->dw || p->dgain)
+               ? sizeof(float) * (size_t)parts * (size_t)p->queries * (size_t)p->key_dim
+               : 0;
+}
+
+/* The workspace has `parts` sums of dw, if it is wanted. */
+static void ATTN_FN(_start)(const attn_res_params *p, void *workspace, int64_t parts, ATTN_FN(_args) *a)
+{
+    ATTN_FN(_describe)(p, a);
+    if (ATTN_FN(_part_bytes)(p, parts)) {
+        a->part = (float *)workspace;
+        a->parts = parts;
+    }
+}
