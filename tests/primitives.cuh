@@ -94,6 +94,7 @@ ATTN_GLOBAL(prim_copy, prim_args, 128, 1)
 {
     ATTN_SHARED(smem);
     const int i = (int)threadIdx.x, bytes = (int)blockDim.x * 16;
+    attn__prefetch(a.in + 16 * i);
     attn__copy_async(smem + 16 * i, a.in + 16 * i, i % 9 * 2);
     attn__copy_async_commit();
     attn__copy_async(smem + bytes + 16 * i, a.in + 16 * i, 16);

@@ -37,6 +37,12 @@ ATTN_DEVICE void attn__copy_async(unsigned char *shared, const void *global, int
 #endif
 }
 
+/* Asks for the 128 bytes around an address of global memory, which must be readable, to be in L2 soon. */
+ATTN_DEVICE void attn__prefetch(const void *global)
+{
+    asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
+}
+
 /* Ends this thread's group; an empty one counts, too. */
 ATTN_DEVICE void attn__copy_async_commit(void)
 {

@@ -183,7 +183,7 @@ typedef struct ATTN_FN(_target) {
     void *row[2];
 } ATTN_FN(_target);
 
-/* Chunk r of strip n of both, which begin `token` elements further; add: to what is there. */
+/* Chunk r of strip n of both, which begin `token` elements further; add: if not plain, to what is there. */
 ATTN_DEVICE void ATTN_FN(_put_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_target) *to, int64_t token, int n,
                                      int dtype, int wide, int add, float (*out)[8])
 {
@@ -192,7 +192,7 @@ ATTN_DEVICE void ATTN_FN(_put_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_tar
     for (int e = 0; e < 2; ++e)
         if (to->row[e] && d < a->p.dim) {
             if (a->plain)
-                ATTN_FN(_put)(to->row[e], token + d, ATTN_DTYPE, 1, add, out[e]);
+                ATTN_FN(_store)(to->row[e], token + d, ATTN_DTYPE, 1, out[e]);
             else
                 ATTN_FN(_put)(to->row[e], token + d, dtype, wide, add, out[e]);
         }
@@ -361,6 +361,17 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 }
 
 #else
+/* What there is of dv where _put_strip will store, if it is plain. */
+ATTN_DEVICE void ATTN_FN(_fetch_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_target) *to, int64_t token, int n,
+                                       uint4 *old)
+{
+    const int d = 64 * n + attn__lane() / 4 * 8;
+    ATTN_UNROLL
+    for (int e = 0; e < 2; ++e)
+        old[e] = to->row[e] && d < a->p.dim ? *(const uint4 *)((const uint16_t *)to->row[e] + token + d)
+                                            : make_uint4(0, 0, 0, 0);
+}
+
 /* dv of token t from the factors, and its part of dw; fills the places of V and dO1 with a later token's. */
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
                                    const ATTN_FN(_source) *v_from, const ATTN_FN(_source) *g_from,
@@ -369,7 +380,11 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks, queries = a->p.queries;
     const int first = a->p.dim - a->p.key_dim, add = (a->p.flags & ATTN_RES_ADD_DV) != 0;
-    const int64_t soon = t + a->stages * (int64_t)gridDim.x;
+    const int64_t soon = t + a->stages * (int64_t)gridDim.x, at = t * a->p.dv.stride[1];
+    const int ahead = add && a->plain;
+    uint4 old[2][2];
+    if (ahead)
+        ATTN_FN(_fetch_strip)(a, to, at, m->first_strip, old[0]);
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_OWN; ++k) {
         const int n = m->first_strip + k, is_key = 64 * n + 8 * r >= first, even = ATTN_FN(_chunk)(2 * c, r);
@@ -378,6 +393,8 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
         const unsigned char *const w_at = m->w + 2 * c * ATTN_RES_PITCH + n * ATTN_RES_PIECE;
         uint32_t v[2][4], g[2][4], w[2][4];
         float out[2][8];
+        if (ahead && k + 1 < ATTN_RES_OWN)
+            ATTN_FN(_fetch_strip)(a, to, at, n + 1, old[(k + 1) % 2]);
         ATTN_FN(_read)(v_at + even, 2 * c < blocks && is_key, v[0]);
         ATTN_FN(_read)(v_at + ATTN_RES_PIECE + odd, 2 * c + 1 < blocks && is_key, v[1]);
         ATTN_FN(_read)(g_at + even, 2 * c < queries, g[0]);
@@ -403,7 +420,16 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
             ATTN_FN(_copy)(a, m, v_from, soon * a->p.v.stride[1], blocks, 2, 0, stage, n);
             ATTN_FN(_copy)(a, m, g_from, soon * a->p.do1.stride[1], queries, 2, blocks, stage, n);
         }
-        ATTN_FN(_put_strip)(a, to, t * a->p.dv.stride[1], n, a->p.dv.dtype, a->wide & ATTN_FN(_wide_dv), add, out);
+        ATTN_UNROLL
+        for (int e = 0; e < 2 && ahead; ++e) {
+            const uint32_t x[4] = { old[k % 2][e].x, old[k % 2][e].y, old[k % 2][e].z, old[k % 2][e].w };
+            ATTN_UNROLL
+            for (int i = 0; i < 4; ++i) {
+                out[e][2 * i] += ATTN_RES_LOW(x[i]);
+                out[e][2 * i + 1] += ATTN_RES_HIGH(x[i]);
+            }
+        }
+        ATTN_FN(_put_strip)(a, to, at, n, a->p.dv.dtype, a->wide & ATTN_FN(_wide_dv), add, out);
     }
 }
 
@@ -441,9 +467,17 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     }
     __syncthreads(); /* w */
     const float mean = 1.0f / (float)a.p.key_dim;
+    const int dv_size = a.p.dv.dtype == ATTN_F32 ? 4 : 2;
     int stage = 0, turn = 0;
     for (int64_t t = blockIdx.x; t < a.p.tokens; t += gridDim.x) {
         float x[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, y[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
+        ATTN_UNROLL
+        for (int k = 0; k < ATTN_RES_OWN && a.p.flags & ATTN_RES_ADD_DV; k += 4) { /* a lane has a row of a strip */
+            const int n = m.first_strip + k + c;
+            const int64_t next = t + gridDim.x;
+            if (next < a.p.tokens && r < blocks && k + c < ATTN_RES_OWN && 64 * n < a.p.dim && a.dv[r])
+                attn__prefetch((const char *)a.dv[r] + (next * a.p.dv.stride[1] + 64 * n) * dv_size);
+        }
         const float lse = r < queries ? a.p.lse[r * a.p.lse_stride + t] : 0.0f;
         const float dlse = r < queries && a.p.dlse ? a.p.dlse[r * a.p.lse_stride + t] : 0.0f;
         ATTN_FN(_wait)(a.stages);

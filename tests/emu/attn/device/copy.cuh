@@ -11,6 +11,7 @@ void emu_copy_async_wait(int n, const char *site);
 
 #define attn__shared_address(shared)             emu_shared_address((shared), EMU_HERE)
 #define attn__copy_async(shared, global, bytes) emu_copy_async((shared), (global), (bytes), EMU_HERE)
+#define attn__prefetch(global)                   ((void)*(const volatile char *)(global))
 #define attn__copy_async_commit()                emu_copy_async_commit(EMU_HERE)
 #define ATTN_COPY_ASYNC_WAIT(n)                  emu_copy_async_wait((n), EMU_HERE)
 
