@@ -7,10 +7,10 @@
  * has 136 of them for 32 bytes of an element, the backward pass 330 for 48, more than an H200 can do in that time.  A
  * token is a matrix product: 8 blocks are the 8 columns of an mma.
  *
- * A block of threads takes tokens one after the other.  A warp has a range of dims, in strips of 64.  cp.async brings
- * the rows of later tokens to shared memory, a strip to where its own warp will read it, so that no other need wait;
- * its place is filled again as soon as it was read for the last time.  It is read in two ways, 16 bytes each, with r =
- * lane / 4, c = lane % 4:
+ * A block of threads takes tokens one after the other.  A warp has a range of dims, in strips of 64, and in shared
+ * memory a ring of strips, as many as have room: cp.async brings there those of this token and of later ones.  No other
+ * warp reads them, so none need wait; a place is filled again as soon as it was read for the last time.  A strip is read
+ * in two ways, 16 bytes each, with r = lane / 4, c = lane % 4:
  *
  *     logits    D[s | n'][n] += [w ; v][s | n'][d] v[d][n]     rows 8 .. 15: v once more, its diagonal the squares
  *               lane: chunks c and c + 4 of row n = r.  Products over dims do not ask for their order, so register i of
@@ -52,11 +52,12 @@
 #define ATTN_RES_GIVEN_FLOATS (ATTN_WARPS * ATTN_RES_TILES * (32 * ATTN_RES_GIVEN + 8))
 #define ATTN_RES_FIXED (4 * (2 * ATTN_RES_GIVEN_FLOATS + 8))
 #define ATTN_RES_W_BYTES(queries, low) ((queries) * (1 + (low)) * ATTN_RES_PITCH)
-#define ATTN_RES_STAGE_BYTES(rows) ((rows) * ATTN_RES_STRIPS * ATTN_RES_PIECE)
+/* Of a strip of each warp. */
+#define ATTN_RES_STAGE_BYTES(rows) ((rows) * ATTN_WARPS * ATTN_RES_PIECE)
 enum {
     ATTN_FN(_shared_bytes) =
         ATTN_RES_FIXED + ATTN_RES_W_BYTES(ATTN_RES_BACKWARD ? ATTN_RES_QUERY : 1, 1) +
-        ATTN_RES_STAGE_BYTES(ATTN_TILE_K + ATTN_RES_BACKWARD * ATTN_TILE_Q)
+        ATTN_RES_OWN * ATTN_RES_STAGE_BYTES(ATTN_TILE_K + ATTN_RES_BACKWARD * ATTN_TILE_Q)
 };
 #define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
 #define ATTN_ROW_ALIGN 16
@@ -78,7 +79,7 @@ typedef struct ATTN_FN(_space) {
     float *given;        /* [2][GIVEN_FLOATS] */
     float *scale;        /* [8] of rows of w */
     unsigned char *w;    /* [S][PITCH], then the low halves */
-    unsigned char *rows; /* [stages][strips][rows][PIECE] */
+    unsigned char *rows; /* the warp's own: [stages][rows][PIECE] */
     int first_strip;     /* the warp's */
     int rows_at_once;    /* of a strip in a stage */
 } ATTN_FN(_space);
@@ -102,8 +103,9 @@ ATTN_DEVICE void ATTN_FN(_space_make)(const ATTN_FN(_args) *a, unsigned char *sh
     m->scale = m->given + 2 * ATTN_RES_GIVEN_FLOATS;
     m->first_strip = (int)threadIdx.x / 32 * ATTN_RES_OWN;
     m->w = shared + ATTN_RES_FIXED;
-    m->rows = m->w + a->p.queries * (1 + a->low) * ATTN_RES_PITCH;
     m->rows_at_once = a->p.blocks + ATTN_RES_BACKWARD * a->p.queries;
+    m->rows = m->w + a->p.queries * (1 + a->low) * ATTN_RES_PITCH +
+              (int)threadIdx.x / 32 * a->stages * m->rows_at_once * ATTN_RES_PIECE;
 }
 
 /* Byte of its piece where chunk q of row n lies. */
@@ -153,10 +155,16 @@ ATTN_DEVICE const unsigned char *ATTN_FN(_w_at)(const ATTN_FN(_space) *m, int k)
     return m->w + r * ATTN_RES_PITCH + (m->first_strip + k / 2) * ATTN_RES_PIECE + ATTN_FN(_chunk)(r, q);
 }
 
-/* Piece of strip n, row `row` of those at once. */
-ATTN_DEVICE unsigned char *ATTN_FN(_piece)(const ATTN_FN(_space) *m, int stage, int n, int row)
+/* Piece of row `row` of those at once. */
+ATTN_DEVICE unsigned char *ATTN_FN(_piece)(const ATTN_FN(_space) *m, int stage, int row)
 {
-    return m->rows + ((stage * ATTN_RES_STRIPS + n) * m->rows_at_once + row) * ATTN_RES_PIECE;
+    return m->rows + (stage * m->rows_at_once + row) * ATTN_RES_PIECE;
+}
+
+/* The stage k further on the ring. */
+ATTN_DEVICE int ATTN_FN(_stage_after)(const ATTN_FN(_args) *a, int stage, int k)
+{
+    return stage + k < a->stages ? stage + k : stage + k - a->stages;
 }
 
 /* Where rows i = lane / 8, + 4 ... of `rows` begin, this lane's dims of the first strip; those are its to copy. */
@@ -173,7 +181,7 @@ ATTN_DEVICE void ATTN_FN(_copy)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *
     for (int i = 0; i < most; ++i) {
         const int row = 4 * i + attn__lane() / 8;
         if (row < rows)
-            attn__copy_async(ATTN_FN(_piece)(m, stage, n, to + row) + ATTN_FN(_chunk)(row, q),
+            attn__copy_async(ATTN_FN(_piece)(m, stage, to + row) + ATTN_FN(_chunk)(row, q),
                              from->row[i] + token + (is ? d : 0), is ? 16 : 0);
     }
 }
@@ -205,6 +213,20 @@ ATTN_DEVICE uint32_t ATTN_FN(_pair)(const uint32_t *first, const uint32_t *secon
     return t % 2 ? x >> 16 | (y & 0xffff0000u) : (x & 0xffffu) | y << 16;
 }
 
+/* Asks for strip k of the token t or, if k is beyond that, of a later one; a group of copies. */
+ATTN_DEVICE void ATTN_FN(_copy_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, const ATTN_FN(_source) *v,
+                                      const ATTN_FN(_source) *g, int64_t t, int k, int stage)
+{
+    const int tokens = k / ATTN_RES_OWN, n = m->first_strip + k - tokens * ATTN_RES_OWN;
+    const int64_t at = t + tokens * (int64_t)gridDim.x;
+    if (at < a->p.tokens) {
+        ATTN_FN(_copy)(a, m, v, at * a->p.v.stride[1], a->p.blocks, 2 * ATTN_RES_TILES, 0, stage, n);
+        if (ATTN_RES_BACKWARD)
+            ATTN_FN(_copy)(a, m, g, at * a->p.do1.stride[1], a->p.queries, 2, a->p.blocks, stage, n);
+    }
+    attn__copy_async_commit();
+}
+
 #if ATTN_KERNEL == ATTN_KERNEL_RES1
 /* O1 of token t from weights and V; fills the places of V with a later token's. */
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
@@ -212,16 +234,15 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
                                    const uint32_t *low)
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks;
-    const int64_t soon = t + a->stages * (int64_t)gridDim.x;
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_OWN; ++k) {
-        const int n = m->first_strip + k;
+        const int n = m->first_strip + k, at_stage = ATTN_FN(_stage_after)(a, stage, k);
         uint32_t even[ATTN_RES_TILES][4], odd[ATTN_RES_TILES][4];
         float out[2][8];
         ATTN_UNROLL
         for (int j = 0; j < ATTN_RES_TILES; ++j) {
             const int row = 8 * j + 2 * c;
-            const unsigned char *const at = ATTN_FN(_piece)(m, stage, n, row);
+            const unsigned char *const at = ATTN_FN(_piece)(m, at_stage, row);
             ATTN_FN(_read)(at + ATTN_FN(_chunk)(row, r), row < blocks, even[j]);
             ATTN_FN(_read)(at + ATTN_RES_PIECE + ATTN_FN(_chunk)(row + 1, r), row + 1 < blocks, odd[j]);
         }
@@ -239,8 +260,7 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
         }
         ATTN_FN(_put_strip)(a, to, t * a->p.o1.stride[1], n, a->p.o1.dtype, a->wide & ATTN_FN(_wide_o1), 0, out);
         __syncwarp(); /* the strip has been read */
-        if (soon < a->p.tokens)
-            ATTN_FN(_copy)(a, m, from, soon * a->p.v.stride[1], blocks, 2 * ATTN_RES_TILES, 0, stage, n);
+        ATTN_FN(_copy_strip)(a, m, from, NULL, t, k + a->stages, at_stage);
     }
 }
 
@@ -263,12 +283,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     ATTN_UNROLL
     for (int i = 0; i < 2 * ATTN_RES_TILES; ++i)
         from.row[i] = (const uint16_t *)a.v[4 * i + lane / 8 < blocks ? 4 * i + lane / 8 : 0];
-    for (int stage = 0; stage < a.stages; ++stage) {
-        const int64_t t = blockIdx.x + stage * (int64_t)gridDim.x;
-        for (int k = 0; k < ATTN_RES_OWN && t < a.p.tokens; ++k)
-            ATTN_FN(_copy)(&a, &m, &from, t * a.p.v.stride[1], blocks, 2 * ATTN_RES_TILES, 0, stage, m.first_strip + k);
-        attn__copy_async_commit();
-    }
+    for (int k = 0; k < a.stages; ++k)
+        ATTN_FN(_copy_strip)(&a, &m, &from, NULL, blockIdx.x, k, k);
     __syncthreads(); /* w */
     ATTN_UNROLL
     for (int k = 0; k < 2 * ATTN_RES_OWN && ATTN_RES_HOLDS; ++k)
@@ -281,7 +297,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         ATTN_UNROLL
         for (int j = 0; j < ATTN_RES_TILES; ++j)
             x[j][0] = x[j][1] = x[j][2] = x[j][3] = 0.0f;
-        ATTN_FN(_wait)(a.stages);
+        ATTN_FN(_wait)(a.stages - ATTN_RES_OWN);
         __syncwarp();
         ATTN_UNROLL
         for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
@@ -293,7 +309,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             ATTN_UNROLL
             for (int j = 0; j < ATTN_RES_TILES; ++j) {
                 const int row = 8 * j + r;
-                ATTN_FN(_read)(ATTN_FN(_piece)(&m, stage, n, row) + ATTN_FN(_chunk)(r, q), row < blocks && is_key, v);
+                ATTN_FN(_read)(ATTN_FN(_piece)(&m, ATTN_FN(_stage_after)(&a, stage, k / 2), row) + ATTN_FN(_chunk)(r, q),
+                               row < blocks && is_key, v);
                 ATTN_UNROLL
                 for (int i = 0; i < 4; i += 2) {
                     const uint32_t left[4] = { w[i], v[i], w[i + 1], v[i + 1] };
@@ -355,8 +372,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             a.p.lse[r * a.p.lse_stride + t] = top + attn__log2(sum) * ATTN_LN2;
 
         ATTN_FN(_results)(&a, &m, t, stage, &from, &to, high, low);
-        attn__copy_async_commit();
-        stage = stage + 1 < a.stages ? stage + 1 : 0;
+        stage = ATTN_FN(_stage_after)(&a, stage, ATTN_RES_OWN);
     }
 }
 
@@ -380,7 +396,7 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks, queries = a->p.queries;
     const int first = a->p.dim - a->p.key_dim, add = (a->p.flags & ATTN_RES_ADD_DV) != 0;
-    const int64_t soon = t + a->stages * (int64_t)gridDim.x, at = t * a->p.dv.stride[1];
+    const int64_t at = t * a->p.dv.stride[1];
     const int ahead = add && a->plain;
     uint4 old[2][2];
     if (ahead)
@@ -388,8 +404,8 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_OWN; ++k) {
         const int n = m->first_strip + k, is_key = 64 * n + 8 * r >= first, even = ATTN_FN(_chunk)(2 * c, r);
-        const int odd = ATTN_FN(_chunk)(2 * c + 1, r);
-        const unsigned char *const v_at = ATTN_FN(_piece)(m, stage, n, 2 * c), *const g_at = v_at + blocks * ATTN_RES_PIECE;
+        const int odd = ATTN_FN(_chunk)(2 * c + 1, r), at_stage = ATTN_FN(_stage_after)(a, stage, k);
+        const unsigned char *const v_at = ATTN_FN(_piece)(m, at_stage, 2 * c), *const g_at = v_at + blocks * ATTN_RES_PIECE;
         const unsigned char *const w_at = m->w + 2 * c * ATTN_RES_PITCH + n * ATTN_RES_PIECE;
         uint32_t v[2][4], g[2][4], w[2][4];
         float out[2][8];
@@ -416,10 +432,7 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
             out[0][i + 1] = o[2], out[1][i + 1] = o[3];
         }
         __syncwarp(); /* the strip has been read */
-        if (soon < a->p.tokens) {
-            ATTN_FN(_copy)(a, m, v_from, soon * a->p.v.stride[1], blocks, 2, 0, stage, n);
-            ATTN_FN(_copy)(a, m, g_from, soon * a->p.do1.stride[1], queries, 2, blocks, stage, n);
-        }
+        ATTN_FN(_copy_strip)(a, m, v_from, g_from, t, k + a->stages, at_stage);
         ATTN_UNROLL
         for (int e = 0; e < 2 && ahead; ++e) {
             const uint32_t x[4] = { old[k % 2][e].x, old[k % 2][e].y, old[k % 2][e].z, old[k % 2][e].w };
@@ -456,15 +469,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         to.row[i] = 2 * c + i < blocks ? a.dv[2 * c + i] : NULL;
         g_from.row[i] = (const uint16_t *)a.p.do1.data + (row < queries ? row : 0) * a.p.do1.stride[0];
     }
-    for (int stage = 0; stage < a.stages; ++stage) {
-        const int64_t t = blockIdx.x + stage * (int64_t)gridDim.x;
-        for (int k = 0; k < ATTN_RES_OWN && t < a.p.tokens; ++k) {
-            const int n = m.first_strip + k;
-            ATTN_FN(_copy)(&a, &m, &v_from, t * a.p.v.stride[1], blocks, 2, 0, stage, n);
-            ATTN_FN(_copy)(&a, &m, &g_from, t * a.p.do1.stride[1], queries, 2, blocks, stage, n);
-        }
-        attn__copy_async_commit();
-    }
+    for (int k = 0; k < a.stages; ++k)
+        ATTN_FN(_copy_strip)(&a, &m, &v_from, &g_from, blockIdx.x, k, k);
     __syncthreads(); /* w */
     const float mean = 1.0f / (float)a.p.key_dim;
     const int dv_size = a.p.dv.dtype == ATTN_F32 ? 4 : 2;
@@ -480,13 +486,14 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         }
         const float lse = r < queries ? a.p.lse[r * a.p.lse_stride + t] : 0.0f;
         const float dlse = r < queries && a.p.dlse ? a.p.dlse[r * a.p.lse_stride + t] : 0.0f;
-        ATTN_FN(_wait)(a.stages);
+        ATTN_FN(_wait)(a.stages - ATTN_RES_OWN);
         __syncwarp();
         ATTN_UNROLL
         for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
             const int n = m.first_strip + k / 2, q = k % 2 * 4 + c, is_key = 64 * n + 8 * q >= first;
             const unsigned char *const w_at = ATTN_FN(_w_at)(&m, k);
-            const unsigned char *const at = ATTN_FN(_piece)(&m, stage, n, r) + ATTN_FN(_chunk)(r, q);
+            const unsigned char *const at =
+                ATTN_FN(_piece)(&m, ATTN_FN(_stage_after)(&a, stage, k / 2), r) + ATTN_FN(_chunk)(r, q);
             uint32_t w[4], w_low[4], v[4], g[4];
             ATTN_FN(_read)(w_at, r < queries, w);
             ATTN_FN(_read)(w_at + queries * ATTN_RES_PITCH, a.low && r < queries, w_low);
@@ -553,8 +560,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         }
 
         ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, &to, for_dv, for_dw, dw);
-        attn__copy_async_commit();
-        stage = stage + 1 < a.stages ? stage + 1 : 0;
+        stage = ATTN_FN(_stage_after)(&a, stage, ATTN_RES_OWN);
     }
     /* Register 2t + e: column 2c + e, element t of chunk r. */
     float *const part = a.part + (int64_t)blockIdx.x * queries * a.p.key_dim;
@@ -595,13 +601,13 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     else
         a.plain = p->o1.data && p->o1.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_o1);
     int at_once = ATTN_RES_QUERY;
-    while (at_once > 1 && ATTN_RES_FIXED + ATTN_RES_W_BYTES(at_once, a.low) + stage > device.shared)
+    while (at_once > 1 && ATTN_RES_FIXED + ATTN_RES_W_BYTES(at_once, a.low) + ATTN_RES_OWN * stage > device.shared)
         at_once--;
     for (int s = 0; s < p->queries && e == cudaSuccess; s += at_once) {
         const int queries = p->queries - s < at_once ? p->queries - s : at_once;
         const int fixed = ATTN_RES_FIXED + ATTN_RES_W_BYTES(queries, a.low);
         const int64_t w_size = p->w.dtype == ATTN_F32 ? 4 : 2, o_size = p->o1.dtype == ATTN_F32 ? 4 : 2;
-        a.stages = ATTN_FN(_stages)(device.shared, fixed, stage);
+        a.stages = ATTN_FN(_stages)(device.shared, fixed, stage, ATTN_RES_OWN, 4 * ATTN_RES_OWN);
         a.p.queries = queries;
         a.p.w.data = (char *)p->w.data + s * p->w.stride[0] * w_size;
         if (!ATTN_RES_BACKWARD && p->o1.data)

@@ -174,7 +174,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
         const float lse = next_lse;
         next_lse = mixes && t + own.stride < a->p.tokens ? a->p.lse[t + own.stride] : 0.0f;
         if (plain)
-            ATTN_FN(_wait)(a->stages);
+            ATTN_FN(_wait)(a->stages - 1);
         ATTN_FN(_fetch_rows)(a, &own, t, plain, ring + stage * a->stage_bytes, &rows);
         if (plain)
             ATTN_FN(_copy_rows)(a, &own, t + a->stages * own.stride, ring + stage * a->stage_bytes);
@@ -281,7 +281,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
         const float lse = next_lse;
         next_lse = t + own.stride < a->p.tokens ? a->p.lse[t + own.stride] : 0.0f;
         if (plain)
-            ATTN_FN(_wait)(a->stages);
+            ATTN_FN(_wait)(a->stages - 1);
         ATTN_FN(_fetch_rows)(a, &own, t, plain, ring + stage * a->stage_bytes, &rows);
         if (plain)
             ATTN_FN(_copy_rows)(a, &own, t + a->stages * own.stride, ring + stage * a->stage_bytes);
@@ -417,7 +417,7 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     ATTN_FN(_device)(&device);
     a.stage_bytes = ATTN_RES_STAGE_BYTES(ATTN_RES_BACKWARD || p->update.data ? 3 : 2);
     a.plain = a.plain && ATTN_SHARED_BYTES + a.stage_bytes <= device.shared;
-    a.stages = a.plain ? ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes) : 0;
+    a.stages = a.plain ? ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes, 1, 4) : 0;
     (void)bytes;
     cudaError_t e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS,
                                 ATTN_SHARED_BYTES + a.stages * a.stage_bytes, stream, &a);

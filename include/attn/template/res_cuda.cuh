@@ -47,7 +47,7 @@ typedef struct ATTN_FN(_args) {
     void *dv[ATTN_RES_TABLE];
     int32_t wide;
     int32_t group;  /* phase 2: warps of a token */
-    int32_t stages; /* tokens in shared memory */
+    int32_t stages; /* tokens in shared memory; of tensor cores: strips of a warp */
     int32_t stage_bytes;
     int32_t low;    /* the lower halves of w are kept, too */
     int32_t plain;  /* results (phase 2: rows, too) are of the instance's type, by 16 bytes */

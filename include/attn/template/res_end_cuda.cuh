@@ -13,7 +13,6 @@ static size_t ATTN_FN(_workspace)(const attn_res_params *p, int least)
 #undef ATTN_THREADS
 #undef ATTN_RES_BACKWARD
 #undef ATTN_RES_PHASE1
-#undef ATTN_RES_STAGES
 #undef ATTN_RES_TABLE
 #undef ATTN_FINISH_COLUMNS
 #undef ATTN_FINISH_SLICES

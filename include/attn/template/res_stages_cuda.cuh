@@ -1,27 +1,34 @@
-/* res_stages_cuda.cuh - tokens of Attention Residuals on their way to shared memory: how many at once, and waiting.
+/* res_stages_cuda.cuh - tokens of Attention Residuals on their way to shared memory: how many at once, and waiting for them.
  *
  * Included by res1_sm80.cuh and res2_simt.cuh after res_cuda.cuh, no guard; res_end_cuda.cuh undoes it. */
 
 #include <attn/device/copy.cuh>
 
-#define ATTN_RES_STAGES 4 /* tokens in shared memory, at most */
-
-/* How many have room beside what a block needs otherwise, with ATTN_BLOCKS blocks a multiprocessor; 1 at least. */
-static int ATTN_FN(_stages)(int shared, int fixed, int stage)
+/* How many stages of `bytes` have room beside what a block needs otherwise, with ATTN_BLOCKS blocks a multiprocessor;
+ * `most` at most, `least` at least, if that means fewer blocks. */
+static int ATTN_FN(_stages)(int shared, int fixed, int bytes, int least, int most)
 {
-    const int room = (shared + 1024) / ATTN_BLOCKS - 1024 - fixed;
-    return room < 2 * stage ? 1 : room / stage < ATTN_RES_STAGES ? room / stage : ATTN_RES_STAGES;
+    const int room = (shared + 1024) / ATTN_BLOCKS - 1024 - fixed, n = room / bytes;
+    return n < least ? least : n < most ? n : most;
 }
 
-/* Waits for the oldest of `stages` groups of copies. */
-ATTN_DEVICE void ATTN_FN(_wait)(int stages)
+/* Waits until at most `later` groups of copies are under way, or fewer. */
+ATTN_DEVICE void ATTN_FN(_wait)(int later)
 {
-    if (stages == 1)
-        ATTN_COPY_ASYNC_WAIT(0);
-    else if (stages == 2)
-        ATTN_COPY_ASYNC_WAIT(1);
-    else if (stages == 3)
-        ATTN_COPY_ASYNC_WAIT(2);
-    else
+    if (later >= 16)
+        ATTN_COPY_ASYNC_WAIT(16);
+    else if (later >= 8)
+        ATTN_COPY_ASYNC_WAIT(8);
+    else if (later >= 6)
+        ATTN_COPY_ASYNC_WAIT(6);
+    else if (later >= 4)
+        ATTN_COPY_ASYNC_WAIT(4);
+    else if (later == 3)
         ATTN_COPY_ASYNC_WAIT(3);
+    else if (later == 2)
+        ATTN_COPY_ASYNC_WAIT(2);
+    else if (later == 1)
+        ATTN_COPY_ASYNC_WAIT(1);
+    else
+        ATTN_COPY_ASYNC_WAIT(0);
 }
