@@ -768,7 +768,7 @@ static void refusals(const attn_instance *t)
         WRONG(p.o1.data = NULL, "o1.data NULL");
     }
     if (bit == ATTN__RES_1) /* two queries: stride[0] counts */
-        WRONG((p.o1.stride[0] = 640, p.o1.stride[1] = 8), "o1.stride[1] 8: must be at least the");
+        WRONG((p.o1.stride[0] = 8192, p.o1.stride[1] = 8), "o1.stride[1] 8: must be at least the");
     if (back) {
         if (one)
             WRONG(p.dw_stride = 8, "dw_stride 8: must be at least the");

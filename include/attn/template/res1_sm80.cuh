@@ -38,6 +38,10 @@
 
 #define ATTN_RES_OWN ((ATTN_HEAD_DIM + 64 * ATTN_WARPS - 1) / (64 * ATTN_WARPS)) /* strips of a warp */
 #define ATTN_RES_HOLDS (ATTN_RES_OWN * ATTN_RES_TILES <= 4)   /* w in registers; else it is read for each token */
+/* Tokens of a block, forward. */
+#ifndef ATTN_RES_RUN
+#define ATTN_RES_RUN 8
+#endif
 /* dw: strips whose sums share registers.  A row of products has 8 columns; few queries leave room for other strips'. */
 #define ATTN_RES_SHARE (ATTN_TILE_Q > 4 ? 1 : ATTN_TILE_Q > 2 ? 2 : ATTN_TILE_Q > 1 ? 4 : 8)
 #define ATTN_RES_SHARES ((ATTN_RES_OWN + ATTN_RES_SHARE - 1) / ATTN_RES_SHARE)
@@ -114,10 +118,24 @@ ATTN_DEVICE int ATTN_FN(_chunk)(int n, int q)
     return (q ^ (n & 6) ^ (n & 1) << 2) * 16;
 }
 
-/* w times the gain, scaled, high and low halves, zeros outside of the key.  A warp has whole rows. */
+/* w times the gain, scaled, high and low halves, zeros outside of the key; a group of copies, if it is w as it lies.
+ * A warp has whole rows. */
 ATTN_DEVICE void ATTN_FN(_keep_w)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m)
 {
-    const int first = a->p.dim - a->p.key_dim;
+    const int first = a->p.dim - a->p.key_dim, as_is = !a->low && a->wide & ATTN_FN(_wide_w);
+    for (int s = (int)threadIdx.x / 32; s < a->p.queries && as_is; s += ATTN_WARPS) {
+        const uint16_t *const from = (const uint16_t *)a->p.w.data + s * a->p.w.stride[0];
+        for (int d = 8 * attn__lane(); d < 64 * ATTN_RES_STRIPS; d += 256) {
+            const int is = d >= first && d < a->p.dim;
+            attn__copy_async(m->w + s * ATTN_RES_PITCH + d / 64 * ATTN_RES_PIECE + ATTN_FN(_chunk)(s, d / 8 % 8),
+                             from + (is ? d - first : 0), is ? 16 : 0);
+        }
+        if (attn__lane() == 0)
+            m->scale[s] = 1.0f;
+    }
+    attn__copy_async_commit();
+    if (as_is)
+        return;
     for (int s = (int)threadIdx.x / 32; s < a->p.queries; s += ATTN_WARPS) {
         float most = 0.0f, x[8];
         for (int d = 8 * attn__lane(); d < a->p.key_dim; d += 256) {
@@ -285,6 +303,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         from.row[i] = (const uint16_t *)a.v[4 * i + lane / 8 < blocks ? 4 * i + lane / 8 : 0];
     for (int k = 0; k < a.stages; ++k)
         ATTN_FN(_copy_strip)(&a, &m, &from, NULL, blockIdx.x, k, k);
+    ATTN_FN(_wait)(a.stages);
     __syncthreads(); /* w */
     ATTN_UNROLL
     for (int k = 0; k < 2 * ATTN_RES_OWN && ATTN_RES_HOLDS; ++k)
@@ -471,6 +490,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     }
     for (int k = 0; k < a.stages; ++k)
         ATTN_FN(_copy_strip)(&a, &m, &v_from, &g_from, blockIdx.x, k, k);
+    ATTN_FN(_wait)(a.stages);
     __syncthreads(); /* w */
     const float mean = 1.0f / (float)a.p.key_dim;
     const int dv_size = a.p.dv.dtype == ATTN_F32 ? 4 : 2;
@@ -580,7 +600,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 /* Also how many sums of dw there are. */
 static int64_t ATTN_FN(_parts)(const attn_res_params *p)
 {
-    return ATTN_FN(_grid)(p->tokens, ATTN_FN(_multiprocessors)() * ATTN_BLOCKS);
+    return ATTN_RES_BACKWARD ? ATTN_FN(_grid)(p->tokens, ATTN_FN(_multiprocessors)() * ATTN_BLOCKS)
+                             : ATTN_FN(_grid_of_runs)(p->tokens, ATTN_RES_RUN);
 }
 
 /* Relies on what run/res.h promises of p.  As many queries at a time as leave room for a token, and as many tokens as

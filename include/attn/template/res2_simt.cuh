@@ -17,6 +17,10 @@
 #define ATTN_RES_CHUNKS ((ATTN_RES_MOST / 8 + ATTN_THREADS - 1) / ATTN_THREADS)
 #define ATTN_RES_PIECES (ATTN_DTYPE == ATTN_F32 ? 2 : 1)
 #define ATTN_RES_STAGE_BYTES(rows) ((rows) * ATTN_RES_CHUNKS * ATTN_RES_PIECES * 16 * ATTN_THREADS)
+/* Tokens of a group of warps in a block, forward. */
+#ifndef ATTN_RES_RUN
+#define ATTN_RES_RUN 4
+#endif
 /* Sums of up to 4 numbers of each warp, twice, by turns.  Behind them stages, as many as have room; none will do. */
 #define ATTN_SHARED_BYTES (2 * 16 * ATTN_WARPS)
 #define ATTN_ROW_ALIGN 0
@@ -396,7 +400,8 @@ static int ATTN_FN(_group)(const attn_res_params *p)
 static int64_t ATTN_FN(_blocks)(const attn_res_params *p)
 {
     const int64_t at_once = ATTN_WARPS / ATTN_FN(_group)(p), most = p->tokens / at_once + (p->tokens % at_once != 0);
-    return ATTN_FN(_grid)(most, ATTN_FN(_multiprocessors)() * ATTN_BLOCKS);
+    return ATTN_RES_BACKWARD ? ATTN_FN(_grid)(most, ATTN_FN(_multiprocessors)() * ATTN_BLOCKS)
+                             : ATTN_FN(_grid_of_runs)(most, ATTN_RES_RUN);
 }
 
 /* Sums of dw: each group of warps has its own. */
@@ -417,7 +422,9 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     ATTN_FN(_device)(&device);
     a.stage_bytes = ATTN_RES_STAGE_BYTES(ATTN_RES_BACKWARD || p->update.data ? 3 : 2);
     a.plain = a.plain && ATTN_SHARED_BYTES + a.stage_bytes <= device.shared;
-    a.stages = a.plain ? ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes, 1, 4) : 0;
+    const int64_t at_once = blocks * (ATTN_WARPS / a.group), turns = (p->tokens + at_once - 1) / at_once;
+    a.stages = a.plain ? ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes, 1, turns < 4 ? (int)turns : 4)
+                       : 0;
     (void)bytes;
     cudaError_t e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS,
                                 ATTN_SHARED_BYTES + a.stages * a.stage_bytes, stream, &a);

@@ -1,4 +1,5 @@
-/* res_stages_cuda.cuh - tokens of Attention Residuals on their way to shared memory: how many at once, and waiting for them.
+/* res_stages_cuda.cuh - tokens of Attention Residuals on their way to shared memory: how many at once, how many
+ * of a block, and waiting for them.
  *
  * Included by res1_sm80.cuh and res2_simt.cuh after res_cuda.cuh, no guard; res_end_cuda.cuh undoes it. */
 
@@ -10,6 +11,15 @@ static int ATTN_FN(_stages)(int shared, int fixed, int bytes, int least, int mos
 {
     const int room = (shared + 1024) / ATTN_BLOCKS - 1024 - fixed, n = room / bytes;
     return n < least ? least : n < most ? n : most;
+}
+
+/* Blocks of a launch that has work for `most`, if each takes `run`, or less where some would have nothing to do.  That
+ * is more of them than have room at once: multiprocessors nearer to memory take more; with as many as have room, each
+ * with the same work, all wait for the farthest. */
+static unsigned ATTN_FN(_grid_of_runs)(int64_t most, int run)
+{
+    const int64_t at_once = ATTN_FN(_multiprocessors)() * ATTN_BLOCKS, n = (most + run - 1) / run;
+    return ATTN_FN(_grid)(most, n > at_once ? n : at_once);
 }
 
 /* Waits until at most `later` groups of copies are under way, or fewer. */
