@@ -350,14 +350,17 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
 #endif
 
 /* plain, a constant: all rows are of the instance's type and begin at multiples of 16 bytes.  Then the text has a third
- * of the instructions, which else would bind. */
-ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+ * of the instructions, which else would bind, and fewer registers. */
+ATTN_GLOBAL(ATTN_FN(_plain_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 {
     ATTN_SHARED(shared);
-    if (a.plain)
-        ATTN_FN(_tokens)(&a, shared, 1);
-    else
-        ATTN_FN(_tokens)(&a, shared, 0);
+    ATTN_FN(_tokens)(&a, shared, 1);
+}
+
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, 1)
+{
+    ATTN_SHARED(shared);
+    ATTN_FN(_tokens)(&a, shared, 0);
 }
 
 /* Are all tensors with a row of each token as `plain` wants them? */
@@ -426,8 +429,9 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     a.stages = a.plain ? ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes, 1, turns < 4 ? (int)turns : 4)
                        : 0;
     (void)bytes;
-    cudaError_t e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS,
-                                ATTN_SHARED_BYTES + a.stages * a.stage_bytes, stream, &a);
+    const int shared = ATTN_SHARED_BYTES + a.stages * a.stage_bytes;
+    cudaError_t e = a.plain ? ATTN_LAUNCH(ATTN_FN(_plain_kernel), (unsigned)blocks, ATTN_THREADS, shared, stream, &a)
+                            : ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, shared, stream, &a);
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);
     return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
