@@ -250,10 +250,15 @@ ATTN_INLINE void ATTN_FN(_mix_tile)(float *out, size_t pitch, const void *const 
     }
 }
 
+/* All outs and dims; meanwhile asks for what lies `ahead` elements behind the rows: those of the next token, so that
+ * memory works beside the sums.  0: for nothing. */
 ATTN_INLINE void ATTN_FN(_mix)(float *out, size_t pitch, int outs, const void *const *row, int count, const float *c,
-                               int by_out, int by_row, int dims, int own, int add)
+                               int by_out, int by_row, int dims, int own, int add, int64_t ahead)
 {
     for (int d = 0; d < dims; d += 2 * ATTN_W) {
+        for (int k = 0; k < count && ahead; ++k)
+            for (int i = 0; i < 2 * ATTN_W * (int)sizeof(ATTN_KV_T); i += 64)
+                __builtin_prefetch((const char *)((const ATTN_KV_T *)row[k] + ahead + d) + i, 0, 3);
         const int left = dims - d, whole = left >= 2 * ATTN_W;
         const int n0 = left < ATTN_W ? left : ATTN_W, n1 = left < 2 * ATTN_W ? left - n0 : ATTN_W;
         for (int o = 0, ob; o < outs; o += ob) {
@@ -336,7 +341,7 @@ ATTN_NOINLINE void ATTN_FN(_token)(const ATTN_FN(_call) *c, ATTN_FN(_own) *own, 
     for (int s = 0; s < c->queries && p->o1.data; s += ATTN_RES_NB) {
         const int outs = c->queries - s < ATTN_RES_NB ? c->queries - s : ATTN_RES_NB;
         ATTN_FN(_mix)(own->out, (size_t)c->dim, outs, v, c->blocks, own->x + s * ATTN_RES_BLOCKS, ATTN_RES_BLOCKS, 1,
-                      c->dim, 1, 0);
+                      c->dim, 1, 0, s == 0 && t + 1 < p->tokens ? p->v.stride[1] : 0);
         for (int o = 0; o < outs; ++o)
             ATTN_FN(_put_row)(&p->o1, s + o, t, own->out + (size_t)o * (size_t)c->dim, c->dim);
     }
@@ -375,8 +380,8 @@ ATTN_NOINLINE void ATTN_FN(_token)(const ATTN_FN(_call) *c, ATTN_FN(_own) *own, 
     }
     for (int n = 0; n < c->blocks && (p->dv.data || p->dv_table); n += ATTN_RES_NB) {
         const int outs = c->blocks - n < ATTN_RES_NB ? c->blocks - n : ATTN_RES_NB;
-        ATTN_FN(_mix)(own->out, dim, outs, row, c->queries, own->c + n, 1, wide, c->first, 0, 0);
-        ATTN_FN(_mix)(own->out + c->first, dim, outs, key, 2 * c->queries, own->c + n, 1, wide, c->key, 0, 0);
+        ATTN_FN(_mix)(own->out, dim, outs, row, c->queries, own->c + n, 1, wide, c->first, 0, 0, 0);
+        ATTN_FN(_mix)(own->out + c->first, dim, outs, key, 2 * c->queries, own->c + n, 1, wide, c->key, 0, 0, 0);
         for (int o = 0; o < outs; ++o) {
             float *out = own->out + (size_t)o * dim, *old = own->rows + (size_t)c->queries * dim;
             const ATTN_VEC_T by = ATTN_V(set1)(-down[n + o] * own->r[n + o] * own->r[n + o] / (float)c->key);
@@ -397,7 +402,7 @@ ATTN_NOINLINE void ATTN_FN(_token)(const ATTN_FN(_call) *c, ATTN_FN(_own) *own, 
     for (int n = 0; n < c->blocks; ++n)
         v[n] = (const ATTN_KV_T *)v[n] + c->first;
     ATTN_FN(_mix)(c->parts + (size_t)own->run * (size_t)c->queries * (size_t)c->key, (size_t)c->key, c->queries, v,
-                  c->blocks, own->c + c->queries * wide, wide, 1, c->key, 1, 1);
+                  c->blocks, own->c + c->queries * wide, wide, 1, c->key, 1, 1, t + 1 < p->tokens ? p->v.stride[1] : 0);
 }
 
 #elif ATTN_KERNEL == ATTN_KERNEL_RES2
