@@ -101,14 +101,14 @@ ATTN_DEVICE void ATTN_FN(_read)(const unsigned char *shared, int is, uint32_t *x
     x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
 }
 
-ATTN_DEVICE void ATTN_FN(_space_make)(const ATTN_FN(_args) *a, unsigned char *shared, ATTN_FN(_space) *m)
+ATTN_DEVICE void ATTN_FN(_space_make)(const ATTN_FN(_args) *a, unsigned char *shared, int low, ATTN_FN(_space) *m)
 {
     m->given = (float *)(void *)shared;
     m->scale = m->given + 2 * ATTN_RES_GIVEN_FLOATS;
     m->first_strip = (int)threadIdx.x / 32 * ATTN_RES_OWN;
     m->w = shared + ATTN_RES_FIXED;
     m->rows_at_once = a->p.blocks + ATTN_RES_BACKWARD * a->p.queries;
-    m->rows = m->w + a->p.queries * (1 + a->low) * ATTN_RES_PITCH +
+    m->rows = m->w + a->p.queries * (1 + low) * ATTN_RES_PITCH +
               (int)threadIdx.x / 32 * a->stages * m->rows_at_once * ATTN_RES_PIECE;
 }
 
@@ -120,9 +120,9 @@ ATTN_DEVICE int ATTN_FN(_chunk)(int n, int q)
 
 /* w times the gain, scaled, high and low halves, zeros outside of the key; a group of copies, if it is w as it lies.
  * A warp has whole rows. */
-ATTN_DEVICE void ATTN_FN(_keep_w)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m)
+ATTN_DEVICE void ATTN_FN(_keep_w)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int low, int plain)
 {
-    const int first = a->p.dim - a->p.key_dim, as_is = !a->low && a->wide & ATTN_FN(_wide_w);
+    const int first = a->p.dim - a->p.key_dim, as_is = plain || (!low && a->wide & ATTN_FN(_wide_w));
     for (int s = (int)threadIdx.x / 32; s < a->p.queries && as_is; s += ATTN_WARPS) {
         const uint16_t *const from = (const uint16_t *)a->p.w.data + s * a->p.w.stride[0];
         for (int d = 8 * attn__lane(); d < 64 * ATTN_RES_STRIPS; d += 256) {
@@ -148,18 +148,18 @@ ATTN_DEVICE void ATTN_FN(_keep_w)(const ATTN_FN(_args) *a, const ATTN_FN(_space)
         const int scaled = exponent > 0 && exponent < 254;
         const float by = scaled ? __uint_as_float((254 - exponent) << 23) : 1.0f;
         for (int d = 8 * attn__lane(); d < 64 * ATTN_RES_STRIPS; d += 256) {
-            uint32_t high[4] = { 0, 0, 0, 0 }, low[4] = { 0, 0, 0, 0 };
+            uint32_t high[4] = { 0, 0, 0, 0 }, lower[4] = { 0, 0, 0, 0 };
             if (d >= first && d < a->p.dim) {
                 ATTN_FN(_load_w)(a, s, d - first, x);
                 ATTN_UNROLL
                 for (int i = 0; i < 4; ++i)
-                    ATTN_FN(_split)(x[2 * i] * by, x[2 * i + 1] * by, &high[i], &low[i]);
+                    ATTN_FN(_split)(x[2 * i] * by, x[2 * i + 1] * by, &high[i], &lower[i]);
             }
             unsigned char *const to =
                 m->w + s * ATTN_RES_PITCH + d / 64 * ATTN_RES_PIECE + ATTN_FN(_chunk)(s, d / 8 % 8);
             *(uint4 *)(void *)to = make_uint4(high[0], high[1], high[2], high[3]);
-            if (a->low)
-                *(uint4 *)(void *)(to + a->p.queries * ATTN_RES_PITCH) = make_uint4(low[0], low[1], low[2], low[3]);
+            if (low)
+                *(uint4 *)(void *)(to + a->p.queries * ATTN_RES_PITCH) = make_uint4(lower[0], lower[1], lower[2], lower[3]);
         }
         if (attn__lane() == 0)
             m->scale[s] = scaled ? __uint_as_float(exponent << 23) : 1.0f;
@@ -211,13 +211,13 @@ typedef struct ATTN_FN(_target) {
 
 /* Chunk r of strip n of both, which begin `token` elements further; add: if not plain, to what is there. */
 ATTN_DEVICE void ATTN_FN(_put_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_target) *to, int64_t token, int n,
-                                     int dtype, int wide, int add, float (*out)[8])
+                                     int dtype, int wide, int add, int plain, float (*out)[8])
 {
     const int d = 64 * n + attn__lane() / 4 * 8;
     ATTN_UNROLL
     for (int e = 0; e < 2; ++e)
         if (to->row[e] && d < a->p.dim) {
-            if (a->plain)
+            if (plain)
                 ATTN_FN(_store)(to->row[e], token + d, ATTN_DTYPE, 1, out[e]);
             else
                 ATTN_FN(_put)(to->row[e], token + d, dtype, wide, add, out[e]);
@@ -231,27 +231,60 @@ ATTN_DEVICE uint32_t ATTN_FN(_pair)(const uint32_t *first, const uint32_t *secon
     return t % 2 ? x >> 16 | (y & 0xffff0000u) : (x & 0xffffu) | y << 16;
 }
 
-/* Asks for strip k of the token t or, if k is beyond that, of a later one; a group of copies. */
-ATTN_DEVICE void ATTN_FN(_copy_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, const ATTN_FN(_source) *v,
-                                      const ATTN_FN(_source) *g, int64_t t, int k, int stage)
+/* What is asked for while token t is computed: for strip k of the warp, strip k + `shift` of the token `by` or, where
+ * there is none, strip k + shift - OWN of the one after that. */
+typedef struct ATTN_FN(_later) {
+    int shift, is[2];           /* is: whether there are such tokens */
+    int64_t v[2], g[2];         /* elements from the first token's rows to theirs */
+} ATTN_FN(_later);
+
+/* stages: from strip 0 of token t to that which strip 0 asks for. */
+ATTN_DEVICE void ATTN_FN(_later_make)(const ATTN_FN(_args) *a, int64_t t, int stages, ATTN_FN(_later) *later)
 {
-    const int tokens = k / ATTN_RES_OWN, n = m->first_strip + k - tokens * ATTN_RES_OWN;
-    const int64_t at = t + tokens * (int64_t)gridDim.x;
-    if (at < a->p.tokens) {
-        ATTN_FN(_copy)(a, m, v, at * a->p.v.stride[1], a->p.blocks, 2 * ATTN_RES_TILES, 0, stage, n);
+    const int tokens = stages / ATTN_RES_OWN;
+    later->shift = stages - tokens * ATTN_RES_OWN;
+    ATTN_UNROLL
+    for (int i = 0; i < 2; ++i) {
+        const int64_t at = t + (tokens + i) * (int64_t)gridDim.x;
+        later->is[i] = at < a->p.tokens;
+        later->v[i] = at * a->p.v.stride[1];
+        later->g[i] = ATTN_RES_BACKWARD ? at * a->p.do1.stride[1] : 0;
+    }
+}
+
+/* A group of copies. */
+ATTN_DEVICE void ATTN_FN(_copy_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, const ATTN_FN(_source) *v,
+                                      const ATTN_FN(_source) *g, const ATTN_FN(_later) *later, int k, int stage)
+{
+    const int i = k + later->shift >= ATTN_RES_OWN, n = m->first_strip + k + later->shift - i * ATTN_RES_OWN;
+    if (i ? later->is[1] : later->is[0]) {
+        ATTN_FN(_copy)(a, m, v, i ? later->v[1] : later->v[0], a->p.blocks, 2 * ATTN_RES_TILES, 0, stage, n);
         if (ATTN_RES_BACKWARD)
-            ATTN_FN(_copy)(a, m, g, at * a->p.do1.stride[1], a->p.queries, 2, a->p.blocks, stage, n);
+            ATTN_FN(_copy)(a, m, g, i ? later->g[1] : later->g[0], a->p.queries, 2, a->p.blocks, stage, n);
     }
     attn__copy_async_commit();
+}
+
+/* The first strips. */
+ATTN_DEVICE void ATTN_FN(_copy_first)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, const ATTN_FN(_source) *v,
+                                      const ATTN_FN(_source) *g)
+{
+    ATTN_FN(_later) later;
+    for (int k = 0; k < a->stages; ++k) {
+        ATTN_FN(_later_make)(a, blockIdx.x, k, &later);
+        ATTN_FN(_copy_strip)(a, m, v, g, &later, 0, k);
+    }
 }
 
 #if ATTN_KERNEL == ATTN_KERNEL_RES1
 /* O1 of token t from weights and V; fills the places of V with a later token's. */
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
                                    const ATTN_FN(_source) *from, const ATTN_FN(_target) *to, const uint32_t *high,
-                                   const uint32_t *low)
+                                   const uint32_t *lower, int plain)
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks;
+    ATTN_FN(_later) later;
+    ATTN_FN(_later_make)(a, t, a->stages, &later);
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_OWN; ++k) {
         const int n = m->first_strip + k, at_stage = ATTN_FN(_stage_after)(a, stage, k);
@@ -270,53 +303,51 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
             ATTN_UNROLL
             for (int j = 0; j < ATTN_RES_TILES; ++j) {
                 const uint32_t y0 = ATTN_FN(_pair)(even[j], odd[j], i), y1 = ATTN_FN(_pair)(even[j], odd[j], i + 1);
-                const uint32_t left[4] = { y0, y1, y0, y1 }, right[2] = { high[j], low[j] };
+                const uint32_t left[4] = { y0, y1, y0, y1 }, right[2] = { high[j], lower[j] };
                 ATTN_RES_MMA(o, left, right);
             }
             out[0][i] = o[0], out[1][i] = o[1];
             out[0][i + 1] = o[2], out[1][i + 1] = o[3];
         }
-        ATTN_FN(_put_strip)(a, to, t * a->p.o1.stride[1], n, a->p.o1.dtype, a->wide & ATTN_FN(_wide_o1), 0, out);
+        ATTN_FN(_put_strip)(a, to, t * a->p.o1.stride[1], n, a->p.o1.dtype, a->wide & ATTN_FN(_wide_o1), 0, plain, out);
         __syncwarp(); /* the strip has been read */
-        ATTN_FN(_copy_strip)(a, m, from, NULL, t, k + a->stages, at_stage);
+        ATTN_FN(_copy_strip)(a, m, from, NULL, &later, k, at_stage);
     }
 }
 
-ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain)
 {
-    ATTN_SHARED(shared);
     const int lane = attn__lane(), r = lane / 4, c = lane % 4, warp = (int)threadIdx.x / 32;
-    const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
+    const int blocks = a->p.blocks, queries = a->p.queries, first = a->p.dim - a->p.key_dim, low = !plain && a->low;
     ATTN_FN(_source) from;
     ATTN_FN(_space) m;
     ATTN_FN(_target) to;
     uint32_t held[2 * ATTN_RES_OWN][4];
-    ATTN_FN(_space_make)(&a, shared, &m);
-    ATTN_FN(_keep_w)(&a, &m);
+    ATTN_FN(_space_make)(a, shared, low, &m);
+    ATTN_FN(_keep_w)(a, &m, low, plain);
     ATTN_UNROLL
     for (int e = 0; e < 2; ++e)
-        to.row[e] = !a.p.o1.data || 2 * c + e >= queries ? NULL
-                                                         : (char *)a.p.o1.data + (2 * c + e) * a.p.o1.stride[0] *
-                                                                                     (a.p.o1.dtype == ATTN_F32 ? 4 : 2);
+        to.row[e] = !a->p.o1.data || 2 * c + e >= queries ? NULL
+                                                         : (char *)a->p.o1.data + (2 * c + e) * a->p.o1.stride[0] *
+                                                                                     (a->p.o1.dtype == ATTN_F32 ? 4 : 2);
     ATTN_UNROLL
     for (int i = 0; i < 2 * ATTN_RES_TILES; ++i)
-        from.row[i] = (const uint16_t *)a.v[4 * i + lane / 8 < blocks ? 4 * i + lane / 8 : 0];
-    for (int k = 0; k < a.stages; ++k)
-        ATTN_FN(_copy_strip)(&a, &m, &from, NULL, blockIdx.x, k, k);
-    ATTN_FN(_wait)(a.stages);
+        from.row[i] = (const uint16_t *)a->v[4 * i + lane / 8 < blocks ? 4 * i + lane / 8 : 0];
+    ATTN_FN(_copy_first)(a, &m, &from, NULL);
+    ATTN_FN(_wait)(a->stages);
     __syncthreads(); /* w */
     ATTN_UNROLL
     for (int k = 0; k < 2 * ATTN_RES_OWN && ATTN_RES_HOLDS; ++k)
         ATTN_FN(_read)(ATTN_FN(_w_at)(&m, k), r < queries, held[k]);
-    const float mean = 1.0f / (float)a.p.key_dim;
+    const float mean = 1.0f / (float)a->p.key_dim;
     int stage = 0, turn = 0;
-    for (int64_t t = blockIdx.x; t < a.p.tokens; t += gridDim.x) {
+    for (int64_t t = blockIdx.x; t < a->p.tokens; t += gridDim.x) {
         float x[ATTN_RES_TILES][4], root[ATTN_RES_TILES][2];
-        uint32_t high[ATTN_RES_TILES], low[ATTN_RES_TILES];
+        uint32_t high[ATTN_RES_TILES], lower[ATTN_RES_TILES];
         ATTN_UNROLL
         for (int j = 0; j < ATTN_RES_TILES; ++j)
             x[j][0] = x[j][1] = x[j][2] = x[j][3] = 0.0f;
-        ATTN_FN(_wait)(a.stages - ATTN_RES_OWN);
+        ATTN_FN(_wait)(a->stages - ATTN_RES_OWN);
         __syncwarp();
         ATTN_UNROLL
         for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
@@ -324,18 +355,18 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             uint32_t here[4], w_low[4], v[4], *const w = ATTN_RES_HOLDS ? held[k] : here;
             if (!ATTN_RES_HOLDS)
                 ATTN_FN(_read)(ATTN_FN(_w_at)(&m, k), r < queries, w);
-            ATTN_FN(_read)(ATTN_FN(_w_at)(&m, k) + queries * ATTN_RES_PITCH, a.low && r < queries, w_low);
+            ATTN_FN(_read)(ATTN_FN(_w_at)(&m, k) + queries * ATTN_RES_PITCH, low && r < queries, w_low);
             ATTN_UNROLL
             for (int j = 0; j < ATTN_RES_TILES; ++j) {
                 const int row = 8 * j + r;
-                ATTN_FN(_read)(ATTN_FN(_piece)(&m, ATTN_FN(_stage_after)(&a, stage, k / 2), row) + ATTN_FN(_chunk)(r, q),
+                ATTN_FN(_read)(ATTN_FN(_piece)(&m, ATTN_FN(_stage_after)(a, stage, k / 2), row) + ATTN_FN(_chunk)(r, q),
                                row < blocks && is_key, v);
                 ATTN_UNROLL
                 for (int i = 0; i < 4; i += 2) {
                     const uint32_t left[4] = { w[i], v[i], w[i + 1], v[i + 1] };
                     const uint32_t left_low[4] = { w_low[i], 0, w_low[i + 1], 0 };
                     ATTN_RES_MMA(x[j], left, v + i);
-                    if (a.low)
+                    if (low)
                         ATTN_RES_MMA(x[j], left_low, v + i);
                 }
             }
@@ -362,8 +393,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             }
             ATTN_UNROLL
             for (int e = 0; e < 2; ++e) {
-                const float scale = a.p.scale * m.scale[r < queries ? r : 0];
-                x[j][e] *= attn__inverse_root(root[j][e] * mean + a.p.eps) * scale;
+                const float scale = a->p.scale * m.scale[r < queries ? r : 0];
+                x[j][e] *= attn__inverse_root(root[j][e] * mean + a->p.eps) * scale;
                 x[j][e] = 8 * j + 2 * c + e < blocks ? x[j][e] : -INFINITY;
                 top = top > x[j][e] || top != top ? top : x[j][e];
             }
@@ -386,12 +417,12 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         const float by = attn__reciprocal(sum);
         ATTN_UNROLL
         for (int j = 0; j < ATTN_RES_TILES; ++j)
-            ATTN_FN(_split)(x[j][0] * by, x[j][1] * by, &high[j], &low[j]);
-        if (warp == 0 && c == 0 && r < queries && a.p.lse)
-            a.p.lse[r * a.p.lse_stride + t] = top + attn__log2(sum) * ATTN_LN2;
+            ATTN_FN(_split)(x[j][0] * by, x[j][1] * by, &high[j], &lower[j]);
+        if (warp == 0 && c == 0 && r < queries && a->p.lse)
+            a->p.lse[r * a->p.lse_stride + t] = top + attn__log2(sum) * ATTN_LN2;
 
-        ATTN_FN(_results)(&a, &m, t, stage, &from, &to, high, low);
-        stage = ATTN_FN(_stage_after)(&a, stage, ATTN_RES_OWN);
+        ATTN_FN(_results)(a, &m, t, stage, &from, &to, high, lower, plain);
+        stage = ATTN_FN(_stage_after)(a, stage, ATTN_RES_OWN);
     }
 }
 
@@ -411,12 +442,14 @@ ATTN_DEVICE void ATTN_FN(_fetch_strip)(const ATTN_FN(_args) *a, const ATTN_FN(_t
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int stage,
                                    const ATTN_FN(_source) *v_from, const ATTN_FN(_source) *g_from,
                                    const ATTN_FN(_target) *to, uint32_t (*for_dv)[2], uint32_t (*for_dw)[2],
-                                   float (*dw)[16])
+                                   float (*dw)[16], int plain)
 {
     const int r = attn__lane() / 4, c = attn__lane() % 4, blocks = a->p.blocks, queries = a->p.queries;
     const int first = a->p.dim - a->p.key_dim, add = (a->p.flags & ATTN_RES_ADD_DV) != 0;
     const int64_t at = t * a->p.dv.stride[1];
-    const int ahead = add && a->plain;
+    const int ahead = add && plain;
+    ATTN_FN(_later) later;
+    ATTN_FN(_later_make)(a, t, a->stages, &later);
     uint4 old[2][2];
     if (ahead)
         ATTN_FN(_fetch_strip)(a, to, at, m->first_strip, old[0]);
@@ -451,7 +484,7 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
             out[0][i + 1] = o[2], out[1][i + 1] = o[3];
         }
         __syncwarp(); /* the strip has been read */
-        ATTN_FN(_copy_strip)(a, m, v_from, g_from, t, k + a->stages, at_stage);
+        ATTN_FN(_copy_strip)(a, m, v_from, g_from, &later, k, at_stage);
         ATTN_UNROLL
         for (int e = 0; e < 2 && ahead; ++e) {
             const uint32_t x[4] = { old[k % 2][e].x, old[k % 2][e].y, old[k % 2][e].z, old[k % 2][e].w };
@@ -461,21 +494,20 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
                 out[e][2 * i + 1] += ATTN_RES_HIGH(x[i]);
             }
         }
-        ATTN_FN(_put_strip)(a, to, at, n, a->p.dv.dtype, a->wide & ATTN_FN(_wide_dv), add, out);
+        ATTN_FN(_put_strip)(a, to, at, n, a->p.dv.dtype, a->wide & ATTN_FN(_wide_dv), add, plain, out);
     }
 }
 
-ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain)
 {
-    ATTN_SHARED(shared);
     const int lane = attn__lane(), r = lane / 4, c = lane % 4, warp = (int)threadIdx.x / 32;
-    const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
+    const int blocks = a->p.blocks, queries = a->p.queries, first = a->p.dim - a->p.key_dim, low = !plain && a->low;
     float dw[ATTN_RES_SHARES][16];
     ATTN_FN(_source) v_from, g_from;
     ATTN_FN(_target) to;
     ATTN_FN(_space) m;
-    ATTN_FN(_space_make)(&a, shared, &m);
-    ATTN_FN(_keep_w)(&a, &m);
+    ATTN_FN(_space_make)(a, shared, low, &m);
+    ATTN_FN(_keep_w)(a, &m, low, plain);
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_SHARES; ++k)
         ATTN_UNROLL
@@ -484,39 +516,38 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     ATTN_UNROLL
     for (int i = 0; i < 2; ++i) {
         const int row = 4 * i + lane / 8;
-        v_from.row[i] = (const uint16_t *)a.v[row < blocks ? row : 0];
-        to.row[i] = 2 * c + i < blocks ? a.dv[2 * c + i] : NULL;
-        g_from.row[i] = (const uint16_t *)a.p.do1.data + (row < queries ? row : 0) * a.p.do1.stride[0];
+        v_from.row[i] = (const uint16_t *)a->v[row < blocks ? row : 0];
+        to.row[i] = 2 * c + i < blocks ? a->dv[2 * c + i] : NULL;
+        g_from.row[i] = (const uint16_t *)a->p.do1.data + (row < queries ? row : 0) * a->p.do1.stride[0];
     }
-    for (int k = 0; k < a.stages; ++k)
-        ATTN_FN(_copy_strip)(&a, &m, &v_from, &g_from, blockIdx.x, k, k);
-    ATTN_FN(_wait)(a.stages);
+    ATTN_FN(_copy_first)(a, &m, &v_from, &g_from);
+    ATTN_FN(_wait)(a->stages);
     __syncthreads(); /* w */
-    const float mean = 1.0f / (float)a.p.key_dim;
-    const int dv_size = a.p.dv.dtype == ATTN_F32 ? 4 : 2;
+    const float mean = 1.0f / (float)a->p.key_dim;
+    const int dv_size = a->p.dv.dtype == ATTN_F32 ? 4 : 2;
     int stage = 0, turn = 0;
-    for (int64_t t = blockIdx.x; t < a.p.tokens; t += gridDim.x) {
+    for (int64_t t = blockIdx.x; t < a->p.tokens; t += gridDim.x) {
         float x[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, y[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
         ATTN_UNROLL
-        for (int k = 0; k < ATTN_RES_OWN && a.p.flags & ATTN_RES_ADD_DV; k += 4) { /* a lane has a row of a strip */
+        for (int k = 0; k < ATTN_RES_OWN && a->p.flags & ATTN_RES_ADD_DV; k += 4) { /* a lane has a row of a strip */
             const int n = m.first_strip + k + c;
             const int64_t next = t + gridDim.x;
-            if (next < a.p.tokens && r < blocks && k + c < ATTN_RES_OWN && 64 * n < a.p.dim && a.dv[r])
-                attn__prefetch((const char *)a.dv[r] + (next * a.p.dv.stride[1] + 64 * n) * dv_size);
+            if (next < a->p.tokens && r < blocks && k + c < ATTN_RES_OWN && 64 * n < a->p.dim && a->dv[r])
+                attn__prefetch((const char *)a->dv[r] + (next * a->p.dv.stride[1] + 64 * n) * dv_size);
         }
-        const float lse = r < queries ? a.p.lse[r * a.p.lse_stride + t] : 0.0f;
-        const float dlse = r < queries && a.p.dlse ? a.p.dlse[r * a.p.lse_stride + t] : 0.0f;
-        ATTN_FN(_wait)(a.stages - ATTN_RES_OWN);
+        const float lse = r < queries ? a->p.lse[r * a->p.lse_stride + t] : 0.0f;
+        const float dlse = r < queries && a->p.dlse ? a->p.dlse[r * a->p.lse_stride + t] : 0.0f;
+        ATTN_FN(_wait)(a->stages - ATTN_RES_OWN);
         __syncwarp();
         ATTN_UNROLL
         for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
             const int n = m.first_strip + k / 2, q = k % 2 * 4 + c, is_key = 64 * n + 8 * q >= first;
             const unsigned char *const w_at = ATTN_FN(_w_at)(&m, k);
             const unsigned char *const at =
-                ATTN_FN(_piece)(&m, ATTN_FN(_stage_after)(&a, stage, k / 2), r) + ATTN_FN(_chunk)(r, q);
+                ATTN_FN(_piece)(&m, ATTN_FN(_stage_after)(a, stage, k / 2), r) + ATTN_FN(_chunk)(r, q);
             uint32_t w[4], w_low[4], v[4], g[4];
             ATTN_FN(_read)(w_at, r < queries, w);
-            ATTN_FN(_read)(w_at + queries * ATTN_RES_PITCH, a.low && r < queries, w_low);
+            ATTN_FN(_read)(w_at + queries * ATTN_RES_PITCH, low && r < queries, w_low);
             ATTN_FN(_read)(at, r < blocks, v);
             ATTN_FN(_read)(at + blocks * ATTN_RES_PIECE, r < queries, g);
             ATTN_UNROLL
@@ -545,8 +576,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         const float scale = m.scale[r < queries ? r : 0];
         ATTN_UNROLL
         for (int e = 0; e < 2; ++e) {
-            root[e] = attn__inverse_root(root[e] * mean + a.p.eps);
-            x[e] *= root[e] * a.p.scale * scale;
+            root[e] = attn__inverse_root(root[e] * mean + a->p.eps);
+            x[e] *= root[e] * a->p.scale * scale;
             weight[e] = r < queries && 2 * c + e < blocks ? attn__exp2((x[e] - lse) * ATTN_LOG2E) : 0.0f;
             weighted += weight[e] * u[e];
         }
@@ -555,7 +586,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
         ATTN_UNROLL
         for (int e = 0; e < 2; ++e) {
             const float dx = weight[e] == 0.0f ? 0.0f : weight[e] * (dlse + u[e] - weighted);
-            factor[e] = dx * a.p.scale * root[e];
+            factor[e] = dx * a->p.scale * root[e];
             down[e] = dx * x[e];
             ATTN_UNROLL
             for (int mask = 4; mask < 32; mask *= 2)
@@ -579,11 +610,11 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             for_dw[i][1] = ATTN_RES_SHARE == 1 ? f_low : is ? x1 : 0;
         }
 
-        ATTN_FN(_results)(&a, &m, t, stage, &v_from, &g_from, &to, for_dv, for_dw, dw);
-        stage = ATTN_FN(_stage_after)(&a, stage, ATTN_RES_OWN);
+        ATTN_FN(_results)(a, &m, t, stage, &v_from, &g_from, &to, for_dv, for_dw, dw, plain);
+        stage = ATTN_FN(_stage_after)(a, stage, ATTN_RES_OWN);
     }
     /* Register 2t + e: column 2c + e, element t of chunk r. */
-    float *const part = a.part + (int64_t)blockIdx.x * queries * a.p.key_dim;
+    float *const part = a->part + (int64_t)blockIdx.x * queries * a->p.key_dim;
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_SHARES; ++k)
         ATTN_UNROLL
@@ -591,11 +622,25 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             const int column = 2 * c + i % 2, s = column % (8 / ATTN_RES_SHARE);
             const int strip = k * ATTN_RES_SHARE + column / (8 / ATTN_RES_SHARE);
             const int d = 64 * (m.first_strip + strip) + 8 * r + i / 2;
-            if (a.parts && s < queries && strip < ATTN_RES_OWN && d >= first && d < a.p.dim)
-                part[s * a.p.key_dim + d - first] = dw[k][i];
+            if (a->parts && s < queries && strip < ATTN_RES_OWN && d >= first && d < a->p.dim)
+                part[s * a->p.key_dim + d - first] = dw[k][i];
         }
 }
 #endif
+
+/* plain, a constant: results are of the instance's type and begin at multiples of 16 bytes, and so do rows of w.  Then
+ * the text is half as long, and fits into the instruction cache. */
+ATTN_GLOBAL(ATTN_FN(_plain_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+{
+    ATTN_SHARED(shared);
+    ATTN_FN(_tokens)(&a, shared, 1);
+}
+
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, 1)
+{
+    ATTN_SHARED(shared);
+    ATTN_FN(_tokens)(&a, shared, 0);
+}
 
 /* Also how many sums of dw there are. */
 static int64_t ATTN_FN(_parts)(const attn_res_params *p)
@@ -621,6 +666,7 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
         a.plain = a.dv[0] && p->dv.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_dv);
     else
         a.plain = p->o1.data && p->o1.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_o1);
+    a.plain = a.plain && !a.low && a.wide & ATTN_FN(_wide_w);
     int at_once = ATTN_RES_QUERY;
     while (at_once > 1 && ATTN_RES_FIXED + ATTN_RES_W_BYTES(at_once, a.low) + ATTN_RES_OWN * stage > device.shared)
         at_once--;
@@ -634,7 +680,9 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
         if (!ATTN_RES_BACKWARD && p->o1.data)
             a.p.o1.data = (char *)p->o1.data + s * p->o1.stride[0] * o_size;
         a.p.lse = p->lse ? p->lse + s * p->lse_stride : NULL;
-        e = ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, fixed + a.stages * stage, stream, &a);
+        const int bytes_shared = fixed + a.stages * stage;
+        e = a.plain ? ATTN_LAUNCH(ATTN_FN(_plain_kernel), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a)
+                    : ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a);
     }
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);

@@ -168,9 +168,9 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
     ATTN_FN(_share) own;
     ATTN_FN(_rows) rows;
     ATTN_FN(_share_make)(a, &own);
-    ATTN_FN(_fetch_w)(a, &own, w);
     for (int s = 0; s < a->stages && plain; ++s)
         ATTN_FN(_copy_rows)(a, &own, own.token + s * own.stride, ring + s * a->stage_bytes);
+    ATTN_FN(_fetch_w)(a, &own, w); /* behind them: whoever converts it waits for it */
     float next_lse = mixes && own.token < a->p.tokens ? a->p.lse[own.token] : 0.0f;
     for (int64_t t = own.token; t - own.number < a->p.tokens; t += own.stride) {
         const int here = t < a->p.tokens; /* the others come to the barriers */
@@ -275,9 +275,9 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
         ATTN_UNROLL
         for (int i = 0; i < 8; ++i)
             dw[c][i] = 0.0f;
-    ATTN_FN(_fetch_w)(a, &own, w);
     for (int s = 0; s < a->stages && plain; ++s)
         ATTN_FN(_copy_rows)(a, &own, own.token + s * own.stride, ring + s * a->stage_bytes);
+    ATTN_FN(_fetch_w)(a, &own, w); /* behind them: whoever converts it waits for it */
     float next_lse = own.token < a->p.tokens ? a->p.lse[own.token] : 0.0f;
     for (int64_t t = own.token; t - own.number < a->p.tokens; t += own.stride) {
         const int here = t < a->p.tokens;
