@@ -630,13 +630,13 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
 
 /* plain, a constant: results are of the instance's type and begin at multiples of 16 bytes, and so do rows of w.  Then
  * the text is half as long, and fits into the instruction cache. */
-ATTN_GLOBAL(ATTN_FN(_plain_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 {
     ATTN_SHARED(shared);
     ATTN_FN(_tokens)(&a, shared, 1);
 }
 
-ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, 1)
+ATTN_GLOBAL(ATTN_FN(_kernel_any), ATTN_FN(_args), ATTN_THREADS, 1)
 {
     ATTN_SHARED(shared);
     ATTN_FN(_tokens)(&a, shared, 0);
@@ -681,8 +681,8 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
             a.p.o1.data = (char *)p->o1.data + s * p->o1.stride[0] * o_size;
         a.p.lse = p->lse ? p->lse + s * p->lse_stride : NULL;
         const int bytes_shared = fixed + a.stages * stage;
-        e = a.plain ? ATTN_LAUNCH(ATTN_FN(_plain_kernel), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a)
-                    : ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a);
+        e = a.plain ? ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a)
+                    : ATTN_LAUNCH(ATTN_FN(_kernel_any), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a);
     }
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);

@@ -351,13 +351,13 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
 
 /* plain, a constant: all rows are of the instance's type and begin at multiples of 16 bytes.  Then the text has a third
  * of the instructions, which else would bind, and fewer registers. */
-ATTN_GLOBAL(ATTN_FN(_plain_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 {
     ATTN_SHARED(shared);
     ATTN_FN(_tokens)(&a, shared, 1);
 }
 
-ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, 1)
+ATTN_GLOBAL(ATTN_FN(_kernel_any), ATTN_FN(_args), ATTN_THREADS, 1)
 {
     ATTN_SHARED(shared);
     ATTN_FN(_tokens)(&a, shared, 0);
@@ -430,8 +430,8 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
                        : 0;
     (void)bytes;
     const int shared = ATTN_SHARED_BYTES + a.stages * a.stage_bytes;
-    cudaError_t e = a.plain ? ATTN_LAUNCH(ATTN_FN(_plain_kernel), (unsigned)blocks, ATTN_THREADS, shared, stream, &a)
-                            : ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, shared, stream, &a);
+    cudaError_t e = a.plain ? ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, shared, stream, &a)
+                            : ATTN_LAUNCH(ATTN_FN(_kernel_any), (unsigned)blocks, ATTN_THREADS, shared, stream, &a);
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);
     return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
