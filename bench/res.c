@@ -1,4 +1,5 @@
-/* res.c - bench-res: times the CPU instances of Attention Residuals that this machine can execute (docs/performance.md).
+/* res.c - bench-res: times the CPU instances of Attention Residuals that this machine can execute, as
+ * docs/performance.md says.
  *
  *     bench-res [--filter TEXT] [--threads N] [--quick]
  *

@@ -9,8 +9,8 @@
  *
  * A block of threads takes tokens one after the other.  A warp has a range of dims, in strips of 64, and in shared
  * memory a ring of strips, as many as have room: cp.async brings there those of this token and of later ones.  No other
- * warp reads them, so none need wait; a place is filled again as soon as it was read for the last time.  A strip is read
- * in two ways, 16 bytes each, with r = lane / 4, c = lane % 4:
+ * warp reads them, so none need wait; a place is filled again as soon as it was read for the last time.  A strip is
+ * read in two ways, 16 bytes each, with r = lane / 4, c = lane % 4:
  *
  *     logits    D[s | n'][n] += [w ; v][s | n'][d] v[d][n]     rows 8 .. 15: v once more, its diagonal the squares
  *               lane: chunks c and c + 4 of row n = r.  Products over dims do not ask for their order, so register i of
@@ -159,7 +159,8 @@ ATTN_DEVICE void ATTN_FN(_keep_w)(const ATTN_FN(_args) *a, const ATTN_FN(_space)
                 m->w + s * ATTN_RES_PITCH + d / 64 * ATTN_RES_PIECE + ATTN_FN(_chunk)(s, d / 8 % 8);
             *(uint4 *)(void *)to = make_uint4(high[0], high[1], high[2], high[3]);
             if (low)
-                *(uint4 *)(void *)(to + a->p.queries * ATTN_RES_PITCH) = make_uint4(lower[0], lower[1], lower[2], lower[3]);
+                *(uint4 *)(void *)(to + a->p.queries * ATTN_RES_PITCH) =
+                    make_uint4(lower[0], lower[1], lower[2], lower[3]);
         }
         if (attn__lane() == 0)
             m->scale[s] = scaled ? __uint_as_float(exponent << 23) : 1.0f;
@@ -326,10 +327,10 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
     ATTN_FN(_space_make)(a, shared, low, &m);
     ATTN_FN(_keep_w)(a, &m, low, plain);
     ATTN_UNROLL
-    for (int e = 0; e < 2; ++e)
-        to.row[e] = !a->p.o1.data || 2 * c + e >= queries ? NULL
-                                                         : (char *)a->p.o1.data + (2 * c + e) * a->p.o1.stride[0] *
-                                                                                     (a->p.o1.dtype == ATTN_F32 ? 4 : 2);
+    for (int e = 0; e < 2; ++e) {
+        const int64_t at = (2 * c + e) * a->p.o1.stride[0] * (a->p.o1.dtype == ATTN_F32 ? 4 : 2);
+        to.row[e] = a->p.o1.data && 2 * c + e < queries ? (char *)a->p.o1.data + at : NULL;
+    }
     ATTN_UNROLL
     for (int i = 0; i < 2 * ATTN_RES_TILES; ++i)
         from.row[i] = (const uint16_t *)a->v[4 * i + lane / 8 < blocks ? 4 * i + lane / 8 : 0];
@@ -457,7 +458,8 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
     for (int k = 0; k < ATTN_RES_OWN; ++k) {
         const int n = m->first_strip + k, is_key = 64 * n + 8 * r >= first, even = ATTN_FN(_chunk)(2 * c, r);
         const int odd = ATTN_FN(_chunk)(2 * c + 1, r), at_stage = ATTN_FN(_stage_after)(a, stage, k);
-        const unsigned char *const v_at = ATTN_FN(_piece)(m, at_stage, 2 * c), *const g_at = v_at + blocks * ATTN_RES_PIECE;
+        const unsigned char *const v_at = ATTN_FN(_piece)(m, at_stage, 2 * c);
+        const unsigned char *const g_at = v_at + blocks * ATTN_RES_PIECE;
         const unsigned char *const w_at = m->w + 2 * c * ATTN_RES_PITCH + n * ATTN_RES_PIECE;
         uint32_t v[2][4], g[2][4], w[2][4];
         float out[2][8];

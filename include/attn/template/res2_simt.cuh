@@ -426,8 +426,8 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     a.stage_bytes = ATTN_RES_STAGE_BYTES(ATTN_RES_BACKWARD || p->update.data ? 3 : 2);
     a.plain = a.plain && ATTN_SHARED_BYTES + a.stage_bytes <= device.shared;
     const int64_t at_once = blocks * (ATTN_WARPS / a.group), turns = (p->tokens + at_once - 1) / at_once;
-    a.stages = a.plain ? ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes, 1, turns < 4 ? (int)turns : 4)
-                       : 0;
+    const int most = turns < 4 ? (int)turns : 4;
+    a.stages = a.plain ? ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes, 1, most) : 0;
     (void)bytes;
     const int shared = ATTN_SHARED_BYTES + a.stages * a.stage_bytes;
     cudaError_t e = a.plain ? ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, shared, stream, &a)

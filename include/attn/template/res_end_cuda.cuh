@@ -1,5 +1,5 @@
-/* res_end_cuda.cuh - the workspace of the CUDA templates of Attention Residuals, and the end of res_cuda.cuh; the last thing
- * that they include; no guard. */
+/* res_end_cuda.cuh - the workspace of the CUDA templates of Attention Residuals, and the end of res_cuda.cuh; the last
+ * thing that they include; no guard. */
 #define ATTN_DEVICE_FN ATTN_FN(_device)
 
 static size_t ATTN_FN(_workspace)(const attn_res_params *p, int least)
