@@ -8,5 +8,6 @@
 #define ATTN_HEAD_DIM_MIN 2056
 #define ATTN_TILE_Q 64
 #define ATTN_TILE_K 8
-#define ATTN_WARPS 16
+#define ATTN_WARPS 8
+#define ATTN_BLOCKS 2
 #include <attn/attn.cuh>

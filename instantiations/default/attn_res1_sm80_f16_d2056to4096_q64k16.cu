@@ -9,4 +9,5 @@
 #define ATTN_TILE_Q 64
 #define ATTN_TILE_K 16
 #define ATTN_WARPS 16
+#define ATTN_SPILL 20
 #include <attn/attn.cuh>

@@ -38,10 +38,8 @@
 
 #define ATTN_RES_OWN ((ATTN_HEAD_DIM + 64 * ATTN_WARPS - 1) / (64 * ATTN_WARPS)) /* strips of a warp */
 #define ATTN_RES_HOLDS (ATTN_RES_OWN * ATTN_RES_TILES <= 4)   /* w in registers; else it is read for each token */
-/* Tokens of a block, forward. */
-#ifndef ATTN_RES_RUN
-#define ATTN_RES_RUN 8
-#endif
+/* Tokens of a block, as measured; 0: blocks stay. */
+#define ATTN_RES_RUN (ATTN_HEAD_DIM > 1024 || ATTN_RES_BACKWARD ? 0 : 8)
 /* dw: strips whose sums share registers.  A row of products has 8 columns; few queries leave room for other strips'. */
 #define ATTN_RES_SHARE (ATTN_TILE_Q > 4 ? 1 : ATTN_TILE_Q > 2 ? 2 : ATTN_TILE_Q > 1 ? 4 : 8)
 #define ATTN_RES_SHARES ((ATTN_RES_OWN + ATTN_RES_SHARE - 1) / ATTN_RES_SHARE)
@@ -647,8 +645,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel_any), ATTN_FN(_args), ATTN_THREADS, 1)
 /* Also how many sums of dw there are. */
 static int64_t ATTN_FN(_parts)(const attn_res_params *p)
 {
-    return ATTN_RES_BACKWARD ? ATTN_FN(_grid)(p->tokens, ATTN_FN(_multiprocessors)() * ATTN_BLOCKS)
-                             : ATTN_FN(_grid_of_runs)(p->tokens, ATTN_RES_RUN);
+    return ATTN_FN(_grid_of_runs)(p->tokens, ATTN_RES_RUN);
 }
 
 /* Relies on what run/res.h promises of p.  As many queries at a time as leave room for a token, and as many tokens as
@@ -696,6 +693,7 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 #undef ATTN_RES_HOLDS
 #undef ATTN_RES_SHARE
 #undef ATTN_RES_SHARES
+#undef ATTN_RES_RUN
 #undef ATTN_RES_TILES
 #undef ATTN_RES_QUERY
 #undef ATTN_RES_PIECE

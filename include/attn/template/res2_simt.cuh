@@ -17,10 +17,9 @@
 #define ATTN_RES_CHUNKS ((ATTN_RES_MOST / 8 + ATTN_THREADS - 1) / ATTN_THREADS)
 #define ATTN_RES_PIECES (ATTN_DTYPE == ATTN_F32 ? 2 : 1)
 #define ATTN_RES_STAGE_BYTES(rows) ((rows) * ATTN_RES_CHUNKS * ATTN_RES_PIECES * 16 * ATTN_THREADS)
-/* Tokens of a group of warps in a block, forward. */
-#ifndef ATTN_RES_RUN
-#define ATTN_RES_RUN 4
-#endif
+/* Tokens of a group of warps in a block, as measured; 0: blocks stay, as backward they do for dw. */
+#define ATTN_RES_RUN(update) \
+    (ATTN_RES_BACKWARD ? 0 : (update) ? (ATTN_WARPS > 8 ? 8 : 2) : ATTN_WARPS > 2 && ATTN_WARPS <= 8 ? 8 : 0)
 /* Sums of up to 4 numbers of each warp, twice, by turns.  Behind them stages, as many as have room; none will do. */
 #define ATTN_SHARED_BYTES (2 * 16 * ATTN_WARPS)
 #define ATTN_ROW_ALIGN 0
@@ -403,8 +402,7 @@ static int ATTN_FN(_group)(const attn_res_params *p)
 static int64_t ATTN_FN(_blocks)(const attn_res_params *p)
 {
     const int64_t at_once = ATTN_WARPS / ATTN_FN(_group)(p), most = p->tokens / at_once + (p->tokens % at_once != 0);
-    return ATTN_RES_BACKWARD ? ATTN_FN(_grid)(most, ATTN_FN(_multiprocessors)() * ATTN_BLOCKS)
-                             : ATTN_FN(_grid_of_runs)(most, ATTN_RES_RUN);
+    return ATTN_FN(_grid_of_runs)(most, ATTN_RES_RUN(p->update.data != NULL));
 }
 
 /* Sums of dw: each group of warps has its own. */
@@ -441,4 +439,5 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 #undef ATTN_RES_CHUNKS
 #undef ATTN_RES_PIECES
 #undef ATTN_RES_STAGE_BYTES
+#undef ATTN_RES_RUN
 #include <attn/template/res_end_cuda.cuh>

@@ -13,12 +13,12 @@ static int ATTN_FN(_stages)(int shared, int fixed, int bytes, int least, int mos
     return n < least ? least : n < most ? n : most;
 }
 
-/* Blocks of a launch that has work for `most`, if each takes `run`, or less where some would have nothing to do.  That
- * is more of them than have room at once: multiprocessors nearer to memory take more; with as many as have room, each
- * with the same work, all wait for the farthest. */
+/* Blocks of a launch that has work for `most`, if each takes `run`, or less where some would have nothing to do; 0: as
+ * many as have room.  More than that cost a start each, but multiprocessors nearer to memory take more of them; as many
+ * as have room all wait for the farthest. */
 static unsigned ATTN_FN(_grid_of_runs)(int64_t most, int run)
 {
-    const int64_t at_once = ATTN_FN(_multiprocessors)() * ATTN_BLOCKS, n = (most + run - 1) / run;
+    const int64_t at_once = ATTN_FN(_multiprocessors)() * ATTN_BLOCKS, n = run ? (most + run - 1) / run : 0;
     return ATTN_FN(_grid)(most, n > at_once ? n : at_once);
 }
 
