@@ -159,8 +159,8 @@ ATTN_DEVICE int ATTN_FN(_near)(int64_t j)
     return (int)(j < -far ? -far : j > far ? far : j);
 }
 
-/* Plans unit `number`; 0 if it has no row.  `again`: this place has held a unit before; then lengths and mask are there,
- * if those of all sequences are the same. */
+/* Plans unit `number`; 0 if it has no row.  `again`: this place has held a unit before; then lengths and mask are
+ * there, if those of all sequences are the same. */
 ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, int again, ATTN_FN(_job) *job)
 {
     ATTN_FN(_unit) *const u = &job->unit;
@@ -806,9 +806,9 @@ ATTN_DEVICE void ATTN_FN(_close)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, con
     f->l[0] = f->l[1] = 0.0f;
 }
 
-/* Whether something in the rows of this warp, whose O is scaled, is not finite that might be with another V.  What is not
- * finite in V makes the same column of every row so, hidden or not; so the first of a thread's two rows speaks for the
- * other one, unless all of it is NaN for reasons of its own. */
+/* Whether something in the rows of this warp, whose O is scaled, is not finite that might be with another V.  What is
+ * not finite in V makes the same column of every row so, hidden or not; so the first of a thread's two rows speaks for
+ * the other one, unless all of it is NaN for reasons of its own. */
 ATTN_DEVICE int ATTN_FN(_is_wrong)(const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u, const float *o)
 {
     float sum[2] = { 0.0f, 0.0f }; /* not finite if any is not; the other way round does no harm */
