@@ -182,8 +182,10 @@ m4_ifelse(attn_place(attn_KERNEL attn_ARCH, attn_templates), -1,
 attn_if(sink_tokens, [[attn_if(window, [[]],
 [[attn_fail([[flags has 'sink_tokens', must have 'window' too: else no key is hidden]])]])]])]])
 
-// _types(TYPE[, TYPE]): refuses a row whose q, k and v are not all of one of them.
-m4_define([[_types]], [[m4_ifelse(attn_DTYPE:attn_KV_DTYPE, $1:$1, [[]], attn_DTYPE:attn_KV_DTYPE, $2:$2, [[]],
+// _types(TYPE[, TYPE]): refuses a row whose q, k and v are not all of one of them; k and v of decode may be narrow.
+m4_define([[_types]], [[m4_ifelse(attn_DTYPE:attn_KV_DTYPE, $1:$1, [[]], attn_DTYPE:attn_KV_DTYPE, $2:$2, [[]], m4_dnl
+attn_KERNEL:attn_DTYPE:attn_KV_DTYPE, decode:$1:narrow, [[]], m4_dnl
+attn_KERNEL:attn_DTYPE:attn_KV_DTYPE, decode:$2:narrow, [[]],
 [[attn_fail([[dtype is ]]attn_DTYPE:attn_KV_DTYPE[[, must be $1]]m4_ifelse([[$2]], [[]], [[]], [[[[ or $2]]]])m4_dnl
 [[ on arch ]]attn_ARCH)]])]])
 

@@ -61,6 +61,7 @@ static int64_t lay(int kind, const int64_t n[4], int64_t stride[4], int64_t *ski
     } forms[LAYOUT_COUNT] = {[LAYOUT_DEFAULT] = {{0, 1, 2, 3}, 0, 1, -1}, [LAYOUT_BSHD] = {{0, 1, 2, 3}, 0, 1, -1},
                              [LAYOUT_BHSD] = {{0, 2, 1, 3}, 0, 1, -1},    [LAYOUT_SBHD] = {{1, 0, 2, 3}, 0, 1, -1},
                              [LAYOUT_PADDED] = {{0, 1, 2, 3}, 3, 1, -1},  [LAYOUT_PADDED8] = {{0, 1, 2, 3}, 8, 1, -1},
+                             [LAYOUT_PADDED32] = {{0, 1, 2, 3}, 32, 1, -1},
                              [LAYOUT_SHIFTED] = {{0, 1, 2, 3}, 0, 1, -1},
                              [LAYOUT_DIM2] = {{0, 1, 2, 3}, 0, 2, -1},    [LAYOUT_DMAJOR] = {{0, 2, 3, 1}, 0, 1, -1},
                              [LAYOUT_SAME_B] = {{0, 1, 2, 3}, 0, 1, 0},   [LAYOUT_SAME_S] = {{0, 1, 2, 3}, 0, 1, 1},
@@ -70,8 +71,8 @@ static int64_t lay(int kind, const int64_t n[4], int64_t stride[4], int64_t *ski
         int dim = forms[kind].order[m];
         stride[dim] = place;
         place = place * n[dim] + forms[kind].gap;
-        if (kind == LAYOUT_PADDED8)
-            place = (place + 7) / 8 * 8;
+        if (kind == LAYOUT_PADDED8 || kind == LAYOUT_PADDED32)
+            place = (place + forms[kind].gap - 1) / forms[kind].gap * forms[kind].gap;
     }
     if (forms[kind].same >= 0)
         stride[forms[kind].same] = 0;

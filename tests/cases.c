@@ -12,8 +12,9 @@
 
 /* ---- names ------------------------------------------------------------------------------------ */
 
-static const char *const layout_names[LAYOUT_COUNT] = {"default", "bshd",    "bhsd", "sbhd",   "padded", "padded8",
-                                                       "shifted", "dim2",    "dmajor", "same_b", "same_s", "same_h"};
+static const char *const layout_names[LAYOUT_COUNT] = {"default",  "bshd",    "bhsd", "sbhd",   "padded", "padded8",
+                                                       "padded32", "shifted", "dim2", "dmajor", "same_b", "same_s",
+                                                       "same_h"};
 static const char *const page_names[PAGES_COUNT] = {"default", "nhd", "hnd", "dmajor", "blocked"};
 static const char *const fill_names[FILL_COUNT] = {"random", "outlier", "huge",  "equal", "onehot",
                                                    "rising", "falling", "nan_q", "nan_k", "nan_v",
@@ -134,6 +135,12 @@ uint32_t case_needs(const test_case *c)
            (c->paged ? ATTN_HAS(PAGED) : 0) | (c->scales ? ATTN_HAS(SCALED) : 0) | (c->rope ? ATTN_HAS(ROPE) : 0);
 }
 
+/* Dims of a row lie side by side, from a place that is even, or a multiple of 8 if they are. */
+static const int whole_rows[LAYOUT_COUNT] = {
+    [LAYOUT_DEFAULT] = 1, [LAYOUT_BSHD] = 1,   [LAYOUT_BHSD] = 1,   [LAYOUT_SBHD] = 1,  [LAYOUT_PADDED8] = 1,
+    [LAYOUT_PADDED32] = 1, [LAYOUT_SAME_B] = 1, [LAYOUT_SAME_S] = 1, [LAYOUT_SAME_H] = 1,
+};
+
 static int sensible(const test_case *c)
 {
     if (c->dim < 1 || c->dim_v < 1 || c->heads_k < 1 || c->heads_q % c->heads_k)
@@ -143,10 +150,7 @@ static int sensible(const test_case *c)
     if (c->varlen & VARLEN_CU_Q && (c->q_layout == LAYOUT_SAME_B || c->o_layout == LAYOUT_SAME_B))
         return 0;
     if (c->kv_dtype == ATTN_INT4) { /* two dims are a byte */
-        static const int whole[LAYOUT_COUNT] = {[LAYOUT_DEFAULT] = 1, [LAYOUT_BSHD] = 1,    [LAYOUT_BHSD] = 1,
-                                                [LAYOUT_SBHD] = 1,    [LAYOUT_PADDED8] = 1, [LAYOUT_SAME_B] = 1,
-                                                [LAYOUT_SAME_S] = 1,  [LAYOUT_SAME_H] = 1};
-        if (c->dim % 2 || c->dim_v % 2 || !whole[c->k_layout] || !whole[c->v_layout])
+        if (c->dim % 2 || c->dim_v % 2 || !whole_rows[c->k_layout] || !whole_rows[c->v_layout])
             return 0;
     }
     /* Sequences, tokens or heads that share memory cannot have stored values by scales of their own. */
@@ -172,16 +176,25 @@ static int serves_dims(const attn_instance *t, int dim, int dim_v)
                                                             : dim_v >= t->head_dim_min && dim_v <= t->head_dim_v));
 }
 
+/* Whether rows of so many dims begin at a multiple of `align` bits. */
+static int rows_aligned(int layout, int dim, int bits, int align)
+{
+    const int pad = layout == LAYOUT_PADDED32 ? 32 : layout == LAYOUT_PADDED8 ? 8 : dim;
+    return pad * bits % align == 0 && dim % 8 == 0;
+}
+
 /* Whether all rows of q, k and v begin at a multiple of row_align bytes and are contiguous. */
 static int aligned(const attn_instance *t, const test_case *c)
 {
-    static const int good[LAYOUT_COUNT] = {[LAYOUT_DEFAULT] = 1, [LAYOUT_BSHD] = 1,    [LAYOUT_BHSD] = 1,
-                                           [LAYOUT_SBHD] = 1,    [LAYOUT_PADDED8] = 1, [LAYOUT_SAME_B] = 1,
-                                           [LAYOUT_SAME_S] = 1,  [LAYOUT_SAME_H] = 1};
-    const int q_size = c->dtype == ATTN_F32 ? 4 : 2, kv_size = c->kv_dtype == ATTN_F32 ? 4 : 2;
-    return !t->row_align || (c->dim * q_size % t->row_align == 0 && c->dim * kv_size % t->row_align == 0 &&
-                             c->dim_v * kv_size % t->row_align == 0 && good[c->q_layout] && good[c->k_layout] &&
-                             good[c->v_layout] && c->pages <= PAGES_HND);
+    const int align = 8 * t->row_align, q_bits = c->dtype == ATTN_F32 ? 32 : 16;
+    const int kv_bits = c->kv_dtype == ATTN_F32    ? 32
+                        : c->kv_dtype <= ATTN_BF16 ? 16
+                        : c->kv_dtype == ATTN_INT4 ? 4
+                                                   : 8;
+    return !align || (rows_aligned(c->q_layout, c->dim, q_bits, align) &&
+                      rows_aligned(c->k_layout, c->dim, kv_bits, align) &&
+                      rows_aligned(c->v_layout, c->dim_v, kv_bits, align) && whole_rows[c->q_layout] &&
+                      whole_rows[c->k_layout] && whole_rows[c->v_layout] && c->pages <= PAGES_HND);
 }
 
 /* Whether no sequence has more query rows of a KV head: places of packed ones may have two more than are in use. */
@@ -343,7 +356,8 @@ static void derive_dims(deriver *v)
                 add(v, &c);
             if (shape == 1) {
                 c.v_in_k = 0;
-                c.q_layout = c.k_layout = c.v_layout = c.o_layout = LAYOUT_PADDED8;
+                c.q_layout = c.k_layout = c.v_layout = c.o_layout =
+                    v->t->kv_dtype == ATTN_NARROW ? LAYOUT_PADDED32 : LAYOUT_PADDED8;
                 add(v, &c);
             }
         }

@@ -16,6 +16,7 @@ typedef enum layout {
     LAYOUT_SBHD,
     LAYOUT_PADDED,  /* BSHD, odd gaps after every head, row and sequence, first element at an odd place */
     LAYOUT_PADDED8, /* BSHD, gaps of 8 elements or more, all begins at a multiple of 8 */
+    LAYOUT_PADDED32, /* the same of 32: 16 bytes of int4 */
     LAYOUT_SHIFTED, /* BSHD, but that the first element is at an odd place */
     LAYOUT_DIM2,    /* BSHD, every second element */
     LAYOUT_DMAJOR,  /* [batch, head, dim, token] */

@@ -679,6 +679,8 @@ int oracle_judge(const attn_params *p, const oracle_answer *a, oracle_verdict *v
     if (!counted || worst <= 0)
         return ok;
     norm = fmax(norm, 1e-60);
+    if (o_type == ATTN_F16 || p->q.dtype == ATTN_F16) /* whose exponents end at -14: what is smaller errs as much */
+        norm = fmax(norm, (double)counted * 0x1p-28);
     verdict->frobenius = sqrt(error / norm);
     verdict->frobenius_plain = sqrt(plain_error / norm);
     verdict->max_abs = worst / fmax(1, largest);

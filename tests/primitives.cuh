@@ -8,6 +8,7 @@
 #include <attn/device/math.cuh>
 #include <attn/device/mbarrier.cuh>
 #include <attn/device/mma.cuh>
+#include <attn/device/narrow.cuh>
 #include <attn/device/tma.cuh>
 #include <attn/device/wgmma.cuh>
 #include "primitives.h"
@@ -89,7 +90,8 @@ ATTN_GLOBAL(prim_warp, prim_args, 128, 1)
     }
 }
 
-/* in: 16 bytes of each thread, of which it copies none, 2, 4 .. 16 in the first group, and all in the second. */
+/* in: 16 bytes of each thread, of which it copies none, 2, 4 .. 16 in the first group, and all in the second; then 4 of
+ * two threads in three. */
 ATTN_GLOBAL(prim_copy, prim_args, 128, 1)
 {
     ATTN_SHARED(smem);
@@ -105,6 +107,12 @@ ATTN_GLOBAL(prim_copy, prim_args, 128, 1)
     ATTN_COPY_ASYNC_WAIT(0);
     __syncthreads();
     prim_dump(a.out + bytes, smem + bytes, bytes);
+    __syncthreads();
+    attn__copy_async4(smem + 4 * i, a.in + 4 * i, i % 3);
+    attn__copy_async_commit();
+    ATTN_COPY_ASYNC_WAIT(0);
+    __syncthreads();
+    prim_dump(a.out + 2 * bytes, smem, bytes / 4);
 }
 
 /* ---- sm_75, sm_80, sm_89 -------------------------------------------------------------------------- */
@@ -163,6 +171,50 @@ ATTN_GLOBAL(prim_mma_8bit, prim_args, 32, 1)
         attn__mma_e5m2(sum, in + 4, in + 8);
     for (int i = 0; i < 4; ++i)
         out[i] = sum[i];
+#endif
+}
+
+/* Pairs of f16, or of bf16, as floats. */
+ATTN_DEVICE void prim_pairs(float *out, const uint32_t *d, int n, int is_bf16)
+{
+    for (int i = 0; i < n; ++i) {
+        out[2 * i] = is_bf16 ? attn__low_bf16(d[i]) : attn__low_f16(d[i]);
+        out[2 * i + 1] = is_bf16 ? attn__high_bf16(d[i]) : attn__high_f16(d[i]);
+    }
+}
+/* in: a word of each thread; out: 48 floats. */
+ATTN_GLOBAL(prim_narrow, prim_args, 128, 1)
+{
+#if PRIM_ARCH >= 800
+    const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
+    const uint32_t x = ((const uint32_t *)(const void *)a.in)[i], y = 0x3c004200u, z = 0x44003c00u;
+    float *out = (float *)(void *)a.out + 48 * i;
+    uint32_t d[4];
+    attn__e4m3_to_f16x2(x, d);
+    prim_pairs(out, d, 2, 0);
+    attn__e4m3_to_bf16x2(x, d);
+    prim_pairs(out + 4, d, 2, 1);
+    attn__e5m2_to_f16x2(x, d);
+    prim_pairs(out + 8, d, 2, 0);
+    attn__e5m2_to_bf16x2(x, d);
+    prim_pairs(out + 12, d, 2, 1);
+    attn__int8_to_f16x2(x, d);
+    prim_pairs(out + 16, d, 2, 0);
+    attn__int8_to_bf16x2(x, d);
+    prim_pairs(out + 20, d, 2, 1);
+    attn__int4_to_f16x2(x, d);
+    prim_pairs(out + 24, d, 4, 0);
+    attn__int4_to_bf16x2(x, d);
+    prim_pairs(out + 32, d, 4, 1);
+    /* Of int8, so that sums are exact. */
+    attn__int8_to_f16x2(x, d);
+    d[2] = attn__add_f16x2(d[0], y);
+    d[3] = attn__fma_f16x2(d[0], y, z);
+    prim_pairs(out + 40, d + 2, 2, 0);
+    attn__int8_to_bf16x2(x & 0x0f0f0f0fu, d);
+    d[2] = attn__add_bf16x2(d[0], 0x3f804040u);
+    d[3] = attn__fma_bf16x2(d[0], 0x3f804040u, 0x40803f80u);
+    prim_pairs(out + 44, d + 2, 2, 1);
 #endif
 }
 

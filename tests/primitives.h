@@ -20,6 +20,7 @@ extern "C" {
     X(copy, 60)         \
     X(mma_k8, 75)       \
     X(mma, 80)          \
+    X(narrow, 80)       \
     X(mma_8bit, 89)     \
     X(ldmatrix, 75)     \
     X(stmatrix, 90)     \

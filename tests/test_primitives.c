@@ -422,14 +422,58 @@ static void test_warp(void)
 
 static void test_copy(void)
 {
-    uint8_t in[2048], want[4096] = {0}, out[4096] = {0};
+    uint8_t in[2048], want[4608] = {0}, out[4608] = {0};
     fill(in, sizeof in);
     for (int i = 0; i < 128; i++)
         memcpy(want + 16 * i, in + 16 * i, (size_t)(i % 9 * 2));
     memcpy(want + 2048, in, 2048);
+    for (int i = 0; i < 128; i++)
+        memcpy(want + 4096 + 4 * i, in + 4 * i, i % 3 ? 4 : 0);
     const prim_call c = {.kernel = PRIM_copy, .grid = 1, .threads = 128, .shared = 4096, .in = in,
                          .in_bytes = sizeof in, .out = out, .out_bytes = sizeof out};
     run(&c, "copy", want, NULL, 9);
+}
+
+/* ---- numbers of 8 and 4 bits ------------------------------------------------------------------------- */
+
+/* Number n of a word. */
+static float narrow_number(int type, uint32_t x, int n)
+{
+    const uint8_t byte = (uint8_t)(x >> 8 * (n & 3));
+    return type == ATTN_E4M3   ? attn__e4m3_to_f32(byte)
+           : type == ATTN_E5M2 ? attn__e5m2_to_f32(byte)
+           : type == ATTN_INT8 ? (float)(int8_t)byte
+                               : attn__int4_to_f32((uint8_t)(x >> 4 * n), 0);
+}
+
+static void test_narrow(void)
+{
+    enum { COUNT = 256 };
+    uint32_t in[COUNT];
+    float *want = zeros(192 * COUNT), *slack = zeros(192 * COUNT), *out = zeros(192 * COUNT);
+    for (uint32_t i = 0; i < COUNT; i++) {
+        float *w = want + 48 * i;
+        in[i] = i | (255 - i) << 8 | (i * 7 & 255) << 16 | ((uint32_t)check_rand(&state) & 255) << 24;
+        for (int type = ATTN_E4M3, at = 0; type <= ATTN_INT4; type++) {
+            const int per = type == ATTN_INT4 ? 4 : 2;
+            for (int n = 0; n < 4 * per; n++, at++) /* f16, then bf16 */
+                w[at] = narrow_number(type, in[i], n / 2 % per + n % 2 * per);
+        }
+        for (int n = 0; n < 2; n++) {
+            const float x = narrow_number(ATTN_INT8, in[i], 2 * n);
+            const float y = narrow_number(ATTN_INT8, in[i] & 0x0f0f0f0fu, 2 * n);
+            w[40 + n] = x + (n ? 1 : 3);
+            w[42 + n] = n ? x + 4 : x * 3 + 1;
+            w[44 + n] = y + (n ? 1 : 3);
+            w[46 + n] = n ? y + 4 : y * 3 + 1;
+        }
+        for (int n = 0; n < 48; n++)
+            slack[48 * i + (uint32_t)n] = isnan(w[n]) ? 1 : 0;
+    }
+    const prim_call c = {.kernel = PRIM_narrow, .grid = COUNT / 128, .threads = 128, .in = in, .in_bytes = sizeof in,
+                         .out = out, .out_bytes = 192 * COUNT};
+    run(&c, "narrow", want, slack, 3);
+    free(want), free(slack), free(out);
 }
 
 /* ---- mma, ldmatrix, stmatrix ------------------------------------------------------------------------- */
@@ -914,6 +958,7 @@ int main(int argc, char **argv)
     test_math();
     test_warp();
     test_copy();
+    test_narrow();
     for (size_t i = 0; i < sizeof mmas / sizeof mmas[0]; i++) {
         test_mma(&mmas[i], 1);
         if (mmas[i].type != ATTN_INT8)

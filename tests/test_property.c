@@ -518,7 +518,7 @@ static void any_layout(const attn_instance *t, shape_fn *shape)
     make(&c, &a, t);
     c.q_layout = LAYOUT_BHSD;
     c.k_layout = LAYOUT_SBHD;
-    c.v_layout = LAYOUT_PADDED8;
+    c.v_layout = t->kv_dtype == ATTN_NARROW ? LAYOUT_PADDED32 : LAYOUT_PADDED8;
     c.o_layout = LAYOUT_PADDED;
     make(&c, &b, t);
     forward(&a, t);

@@ -6,6 +6,8 @@ attn_row(decode,  sm90, bf16,    128,     any, all,           8,     16,    warp
 attn_row(decode,  sm90, f16,     16..64,  any, all,           32,    16,    warps=2+stages=3+rows=160)
 attn_row(decode,  sm80, bf16,    64,      any, all,           16,    32,    warps=4+rows=160)
 attn_row(decode,  sm80, f16,     192/128, 3,   causal+varlen+paged, 8, 16,  warps=3+stages=1)
+attn_row(decode,  sm90, bf16:narrow, 128, any, all,           8,     16,    warps=2+rows=12)
+attn_row(decode,  sm80, f16:narrow, 16..96, any, causal+window+varlen+paged+scaled, 16, 32, warps=2+stages=3+rows=100)
 attn_row(forward, sm90, f16,     128,     any, causal,        128,   128,   none)
 attn_row(forward, sm90, bf16,    64,      any, all,           128,   64,    none)
 attn_row(forward, sm80, bf16,    128,     3,   causal,        64,    32,    warps=2)

@@ -21,6 +21,19 @@ attn_row(decode,  sm80, T,     16..128,     any, all,    16,   16,    warps=3+ro
 attn_row(decode,  sm80, T,     16..256,     any, all,    8,    16,    warps=2+rows=32)
 ]])
 //
+// The same with K and V of 8 or 4 bits, whatever the scales.
+//
+//       KERNEL   ARCH  DTYPE     HEAD_DIM GQA  FLAGS  TILE_Q TILE_K TUNE
+attn_each([[T]], (bf16, f16), [[
+attn_row(decode,  sm90, T:narrow, 128,     any, all,    8,    16,    warps=8+stages=4+rows=8)
+attn_row(decode,  sm90, T:narrow, 128,     any, all,    16,   16,    warps=8+stages=3+rows=64)
+attn_row(decode,  sm90, T:narrow, 64,      any, all,    16,   32,    warps=8+stages=4+rows=64)
+attn_row(decode,  sm90, T:narrow, 16..128, any, all,    16,   16,    warps=8+stages=3+rows=64)
+attn_row(decode,  sm90, T:narrow, 16..256, any, all,    8,    16,    warps=6+stages=2+rows=32)
+attn_row(decode,  sm80, T:narrow, 16..128, any, all,    16,   16,    warps=4+rows=64)
+attn_row(decode,  sm80, T:narrow, 16..256, any, all,    8,    16,    warps=4+rows=32)
+]])
+//
 // Hopper, where tensors are dense or packed: TMA cannot follow a page table.  What a decoder needs has rows of its
 // own, then what changes scores in one way, then head dims in between, then everything (docs/performance.md).  At 64,
 // short prompts are cut into 128 rows, of which the last ones waste less.

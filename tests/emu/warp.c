@@ -280,7 +280,7 @@ uint32_t emu_transpose(uint32_t x, const char *site)
 typedef struct copy {
     void *to;
     const void *from;
-    int bytes;
+    int room, bytes;
 } copy;
 
 static void copy_land(void *data)
@@ -288,25 +288,26 @@ static void copy_land(void *data)
     const copy *c = data;
     char piece[16] = {0};
     memcpy(piece, c->from, (size_t)c->bytes);
-    memcpy(c->to, piece, 16);
+    memcpy(c->to, piece, (size_t)c->room);
 }
 
-void emu_copy_async(void *shared, const void *global, int bytes, const char *site)
+void emu_copy_async(void *shared, const void *global, int room, int bytes, const char *site)
 {
-    static const char name[] = "attn__copy_async";
+    const char *const name = room == 16 ? "attn__copy_async" : "attn__copy_async4";
     emu_thread *t = emu_self;
     emu_pause(site);
-    copy c = {emu_shared_pointer(emu_shared_address(shared, site), 16, 16, name, site), global, bytes};
-    if ((uintptr_t)global % 16)
-        emu_fail(site, "%s: %p is not aligned to 16", name, global);
-    if (bytes < 0 || bytes > 16)
-        emu_fail(site, "%s: %d bytes, must be 0 to 16", name, bytes);
+    copy c = {emu_shared_pointer(emu_shared_address(shared, site), (uint32_t)room, (uint32_t)room, name, site), global,
+              room, bytes};
+    if ((uintptr_t)global % (unsigned)room)
+        emu_fail(site, "%s: %p is not aligned to %d", name, global, room);
+    if (bytes < 0 || bytes > room)
+        emu_fail(site, "%s: %d bytes, must be 0 to %d", name, bytes, room);
     if (emu_set.cc < 80) {
-        emu_touch(c.to, 16, 1, site);
+        emu_touch(c.to, (size_t)room, 1, site);
         copy_land(&c);
         return;
     }
-    emu_touch_async(c.to, 16, 1, (uint32_t)t->copy_group + 1, site);
+    emu_touch_async(c.to, (size_t)room, 1, (uint32_t)t->copy_group + 1, site);
     emu_defer(&t->copies, t->copy_group, copy_land, &c, sizeof c);
 }
 

@@ -43,6 +43,18 @@ ATTN_DEVICE void attn__prefetch(const void *global)
     asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 }
 
+/* 4 bytes, so aligned; zeros if not `there`, and then `global` is not read. */
+ATTN_DEVICE void attn__copy_async4(unsigned char *shared, const void *global, int there)
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(attn__shared_address(shared)), "l"(global),
+                 "r"(there ? 4 : 0)
+                 : "memory");
+#else
+    *(uint32_t *)shared = there ? *(const uint32_t *)global : 0u;
+#endif
+}
+
 /* Ends this thread's group; an empty one counts, too. */
 ATTN_DEVICE void attn__copy_async_commit(void)
 {

@@ -280,7 +280,7 @@ static inline int attn__rows_fit(int align, int boxes, const attn_params *p, att
     attn__views((attn_params *)p, view); /* only looks */
     for (int n = 0; n < 3 && align; n++) {
         const attn_tensor *x = tensors[n];
-        const int bytes = attn__dtype_of(x->dtype).bits / 8;
+        const int bits = attn__dtype_of(x->dtype).bits;
         if (!x->data)
             continue;
         if (x->dim_block) {
@@ -295,8 +295,8 @@ static inline int attn__rows_fit(int align, int boxes, const attn_params *p, att
             /* A cache may have more pages than the call says. */
             const int many = view[n].extent[i] > 1 || (i == 0 && n != ATTN__Q && p->page_size);
             const int64_t s = x->stride[i];
-            const int unmapped = boxes && (s < 0 || s >= ((int64_t)1 << 40) / bytes);
-            if (i == 3 ? s != 1 : many && (s % align * bytes % align || unmapped)) {
+            const int unmapped = boxes && (s < 0 || s >= ((int64_t)8 << 40) / bits);
+            if (i == 3 ? s != 1 : many && (s % (8 * align) * bits % (8 * align) || unmapped)) {
                 attn__put(t, "%s.stride[%d] %lld", view[n].name, i, (long long)s);
                 return 0;
             }

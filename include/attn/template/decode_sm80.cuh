@@ -51,16 +51,28 @@
 
 #define ATTN_RN (ATTN_TILE_Q / 8)                 /* 8-row tiles of O^T */
 #define ATTN_RM ((ATTN_TILE_Q + 15) / 16)         /* 16-row tiles of S */
-#define ATTN_KS ((ATTN_HEAD_DIM + 15) / 16)       /* steps of 16 dims in Q K^T */
-#define ATTN_NV ((ATTN_HEAD_DIM_V + 15) / 16)     /* 16-dim tiles of O^T */
+/* Numbers of K and V in 16 bits; of ATTN_NARROW at most, and at least. */
+#define ATTN_PER(type) ((type) == ATTN_INT4 ? 4 : (type) >= ATTN_E4M3 ? 2 : 1)
+#define ATTN_PER_MOST (ATTN_KV_DTYPE == ATTN_NARROW ? 4 : 1)
+#define ATTN_WIDEST (ATTN_KV_DTYPE == ATTN_NARROW ? ATTN_E4M3 : ATTN_KV_DTYPE)
+#define ATTN_STEPS(dim) (((dim) + 16 * ATTN_PER_MOST - 1) / (16 * ATTN_PER_MOST) * ATTN_PER_MOST)
+#define ATTN_KS ATTN_STEPS(ATTN_HEAD_DIM)         /* steps of 16 dims in Q K^T */
+#define ATTN_NV ATTN_STEPS(ATTN_HEAD_DIM_V)       /* 16-dim tiles of O^T */
 #define ATTN_NK (ATTN_TILE_K / 8)                 /* 8-key tiles of S */
 #define ATTN_CHAINS (ATTN_RM * ATTN_NK <= 2 && ATTN_KS >= 4 ? 2 : 1) /* independent sums for each tile of S */
-#define ATTN_K_PIECES (2 * ATTN_KS)               /* of 16 bytes in a row of K */
-#define ATTN_V_PIECES (2 * ATTN_NV)
-#define ATTN_K_BYTES (16 * ATTN_K_PIECES)
-#define ATTN_V_BYTES (16 * ATTN_V_PIECES)
-#define ATTN_STAGE_BYTES (ATTN_TILE_K * (ATTN_K_BYTES + ATTN_V_BYTES))
-#define ATTN_KEEP_Q (ATTN_RM * ATTN_KS <= 12) /* Q fits into registers; else its operands lie in shared memory */
+/* Pieces of 16 bytes in a row of K or V: by two, as ldmatrix takes them. */
+#define ATTN_ROW_PIECES(dim, type) (((dim) + 16 * ATTN_PER(type) - 1) / (16 * ATTN_PER(type)) * 2)
+#define ATTN_K_BYTES (16 * ATTN_ROW_PIECES(ATTN_HEAD_DIM, ATTN_WIDEST))
+#define ATTN_V_BYTES (16 * ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, ATTN_WIDEST))
+/* A stage of a ring: keys; values; scales and zero points of both, if there are any, of each 32 dims and key. */
+#define ATTN_SCALE_BYTES(dim) (ATTN_SCALED ? ((dim) + 31) / 32 * ATTN_TILE_K * 4 : 0)
+#define ATTN_K_SCALES (ATTN_TILE_K * (ATTN_K_BYTES + ATTN_V_BYTES))
+#define ATTN_K_ZEROS (ATTN_K_SCALES + ATTN_SCALE_BYTES(ATTN_HEAD_DIM))
+#define ATTN_V_SCALES (ATTN_K_ZEROS + ATTN_SCALE_BYTES(ATTN_HEAD_DIM))
+#define ATTN_V_ZEROS (ATTN_V_SCALES + ATTN_SCALE_BYTES(ATTN_HEAD_DIM_V))
+#define ATTN_STAGE_BYTES (ATTN_V_ZEROS + ATTN_SCALE_BYTES(ATTN_HEAD_DIM_V))
+/* Q fits into registers; else its operands lie in shared memory. */
+#define ATTN_KEEP_Q (ATTN_RM * ATTN_KS <= (ATTN_KV_DTYPE == ATTN_NARROW && ATTN_TILE_Q > 8 ? 4 : 12))
 #define ATTN_PITCH (16 * ATTN_NV + 4)             /* floats from row to row of a warp's O */
 #define ATTN_SLICES (ATTN_CLUSTERS ? ATTN_CLUSTERS : 1)
 
@@ -316,6 +328,325 @@ ATTN_DEVICE int ATTN_FN(_next_work)(const ATTN_FN(_args) *a, int clusters, ATTN_
     return 0;
 }
 
+/* ---- a warp's sums ----------------------------------------------------------------------------------- */
+
+typedef struct ATTN_FN(_state) {
+    uint32_t q[ATTN_RM][ATTN_KS][4];
+    float o[ATTN_RN][ATTN_NV][4]; /* O^T */
+    float minus_r[ATTN_RN];       /* of row lane / 4 of each 8 */
+    float l[ATTN_RN], rounded[ATTN_RN]; /* its sum of P, and of P as it was rounded, of this lane's keys */
+    float unit;                   /* what makes a score in S one in log2 */
+    int pass;                     /* 0, or 1 to 3 for the parts of a V that is not finite */
+#if ATTN_KV_DTYPE == ATTN_NARROW
+    float up[2 * ATTN_RM];        /* scale of K, by what its row of Q was multiplied with */
+    float v_scale, fold;          /* of V; the scales of tiles are multiplied with fold */
+#endif
+} ATTN_FN(_state);
+
+/* In shared memory piece n of row r lies at n ^ x, so that the same piece of 8 rows lies in different banks, and what
+ * is copied at a time is a whole line, where rows that are padded instead touch two. */
+ATTN_DEVICE int ATTN_FN(_swizzle)(int row, int pieces)
+{
+    return pieces % 8 == 0 ? row & 7 : pieces % 4 == 0 ? row >> 1 & 3 : row >> 2 & 1;
+}
+
+/* Rows come in steps of 32 pieces. */
+#define ATTN_EVEN(pieces) (32 % (pieces) == 0)
+
+/* Those in a row of K or V. */
+ATTN_DEVICE int ATTN_FN(_pieces)(const ATTN_FN(_args) *a, int dim)
+{
+    (void)a;
+    return ATTN_KV_DTYPE != ATTN_NARROW  ? ATTN_ROW_PIECES(dim, ATTN_KV_DTYPE)
+           : a->p.k.dtype == ATTN_INT4 ? ATTN_ROW_PIECES(dim, ATTN_INT4)
+                                       : ATTN_ROW_PIECES(dim, ATTN_E4M3);
+}
+
+/* This lane's row for ldmatrix, of a tile of K or V in shared memory: where it begins, and 16 times its swizzle. */
+typedef struct ATTN_FN(_row_at) {
+    uint32_t at, x;
+} ATTN_FN(_row_at);
+
+/* Lanes 0..7 have keys 0..7 of the first 8 dims, 8..15 the same keys of the next 8 dims, the others keys 8..15.  For K
+ * that is B of Q K^T; transposed, for V, A of V^T P^T. */
+ATTN_DEVICE ATTN_FN(_row_at) ATTN_FN(_row_of)(uint32_t tile, int pieces)
+{
+    const int lane = attn__lane(), row = lane % 8 + lane / 16 * 8;
+    ATTN_FN(_row_at) r;
+    r.at = tile + (uint32_t)(row * pieces * 16);
+    r.x = (uint32_t)((lane / 8 % 2 ^ ATTN_FN(_swizzle)(row, pieces)) * 16);
+    return r;
+}
+
+/* The address of dims 16 n .. of it, `keys` keys further. */
+ATTN_DEVICE uint32_t ATTN_FN(_dims_at)(ATTN_FN(_row_at) r, int stage, int keys, int n, int pieces)
+{
+    const uint32_t row = r.at + (uint32_t)stage;
+    if (pieces % 8 == 0) /* rows begin at multiples of 128 bytes */
+        return ((row + r.x) ^ (uint32_t)(n % 4 * 32)) + (uint32_t)(keys * pieces * 16 + n / 4 * 128);
+    return row + ((uint32_t)(n * 32) ^ r.x) + (uint32_t)(keys * pieces * 16);
+}
+
+#if ATTN_KV_DTYPE == ATTN_NARROW
+#include <attn/template/narrow_cuda.cuh>
+#endif
+
+/* Q of the unit as operands of Q K^T: into registers, or by all warps together into shared memory.  Rows beyond the
+ * last are as the last, and nobody looks at what becomes of them; zeros from dim on. */
+ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem,
+                                  ATTN_FN(_state) *w)
+{
+    const int dim = ATTN_FN(_dim)(a), lane = attn__lane();
+    const int first = ATTN_KEEP_Q ? 0 : (int)threadIdx.x / 32, step = ATTN_KEEP_Q ? 1 : ATTN_WARPS;
+    ATTN_UNROLL
+    for (int m = 0; m < ATTN_RM; ++m) {
+        const uint16_t *row[2];
+        ATTN_UNROLL
+        for (int n = 0; n < 2; ++n)
+            row[n] = (const uint16_t *)a->p.q.data +
+                     ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, 16 * m + lane / 4 + 8 * n % ATTN_TILE_Q));
+#if ATTN_KV_DTYPE == ATTN_NARROW
+        float down[2];
+        ATTN_UNROLL
+        for (int n = 0; n < 2; ++n) {
+            down[n] = ATTN_TILE_Q == 8 && n ? down[0] : ATTN_FN(_q_down)(row[n], dim);
+            w->up[2 * m + n] = ATTN_FN(_unit_scale)(&a->p.k_scale, a->k_groups, u) / down[n];
+        }
+        ATTN_UNROLL
+        for (int ks = first; ks < ATTN_KS; ks += step) {
+            uint32_t q[4];
+            ATTN_UNROLL
+            for (int n = 0; n < 2; ++n) {
+                if (ATTN_TILE_Q == 8 && n)
+                    q[1] = q[3] = (uint32_t)attn__anew(0);
+                else
+                    ATTN_FN(_q_pairs)(a->p.k.dtype, row[n], ks, dim, down[n], &q[n], &q[2 + n]);
+            }
+            if (ATTN_KEEP_Q) {
+                ATTN_UNROLL
+                for (int n = 0; n < 4; ++n)
+                    w->q[m][ks][n] = q[n];
+            } else {
+                *(uint4 *)(void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 + lane * 16) =
+                    make_uint4(q[0], q[1], q[2], q[3]);
+            }
+        }
+#else
+        row[0] += lane % 4 * 2;
+        row[1] += lane % 4 * 2;
+        if (ATTN_KEEP_Q) {
+            ATTN_UNROLL
+            for (int n = 0; n < 4 * ATTN_KS; ++n) {
+                const int d = n / 4 * 16 + n / 2 % 2 * 8;
+                /* Rows 8 .. 15 of 8 are zeros, as seldom made as others are read: an operand lies in registers side by
+                 * side. */
+                w->q[m][n / 4][n % 4] = ATTN_TILE_Q == 8 && n % 2 ? (uint32_t)attn__anew(0)
+                                        : d < dim ? *(const uint32_t *)(const void *)(row[n % 2] + d)
+                                                  : 0u;
+            }
+        }
+        if (!ATTN_KEEP_Q) {
+            ATTN_NO_UNROLL
+            for (int ks = first; ks < ATTN_KS; ks += step) {
+                uint32_t q[4];
+                ATTN_UNROLL
+                for (int n = 0; n < 4; ++n) {
+                    const int d = ks * 16 + n / 2 * 8;
+                    q[n] = d < dim ? *(const uint32_t *)(const void *)(row[n % 2] + d) : 0u;
+                }
+                *(uint4 *)(void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 + lane * 16) =
+                    make_uint4(q[0], q[1], q[2], q[3]);
+            }
+        }
+#endif
+    }
+#if ATTN_KV_DTYPE == ATTN_NARROW
+    w->v_scale = ATTN_FN(_unit_scale)(&a->p.v_scale, a->v_groups, u);
+#endif
+    if (!ATTN_KEEP_Q)
+        __syncthreads();
+}
+
+ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
+{
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RN; ++n) {
+        ATTN_UNROLL
+        for (int e = 0; e < 4 * ATTN_NV; ++e)
+            w->o[n][e / 4][e % 4] = 0.0f;
+        w->l[n] = w->rounded[n] = 0.0f;
+        w->minus_r[n] = -ATTN_NO_SCORE;
+    }
+#if ATTN_KV_DTYPE == ATTN_NARROW
+    w->fold = ATTN_FOLD_FIRST;
+#endif
+}
+
+#if ATTN_KV_DTYPE != ATTN_NARROW
+/* S = Q K^T of a tile, which is in the ring at `stage`. */
+ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, const unsigned char *smem,
+                                  ATTN_FN(_row_at) k, const unsigned char *tile, int stage, float (*s)[ATTN_NK][4])
+{
+    float other[ATTN_RM][ATTN_NK][4]; /* the second chain */
+    (void)a, (void)tile;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RM * ATTN_NK * 4; ++n)
+        s[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = other[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = 0.0f;
+    ATTN_UNROLL
+    for (int ks = 0; ks < ATTN_KS; ++ks) {
+        uint32_t own[ATTN_RM][4];
+        ATTN_UNROLL
+        for (int m = 0; m < ATTN_RM; ++m) {
+            if (!ATTN_KEEP_Q) {
+                const uint4 x = *(const uint4 *)(const void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 +
+                                                               attn__lane() * 16);
+                own[m][0] = x.x, own[m][1] = x.y, own[m][2] = x.z, own[m][3] = x.w;
+            }
+        }
+        ATTN_UNROLL
+        for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
+            uint32_t b[4];
+            attn__ldmatrix_x4(b, ATTN_FN(_dims_at)(k, stage, 16 * kk, ks, ATTN_K_BYTES / 16));
+            ATTN_UNROLL
+            for (int m = 0; m < ATTN_RM; ++m) {
+                float(*const to)[4] = (ks % ATTN_CHAINS ? other[m] : s[m]) + 2 * kk;
+                const uint32_t *const q = ATTN_KEEP_Q ? w->q[m][ks] : own[m];
+                ATTN_FN(_mma)(to[0], q, b);
+                ATTN_FN(_mma)(to[1], q, b + 2);
+            }
+        }
+    }
+    if (ATTN_CHAINS > 1) {
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_RM * ATTN_NK * 4; ++n)
+            s[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] += other[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4];
+    }
+}
+#endif
+
+/* What changes the scores of a tile: softcap, biases, masks. */
+ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const ATTN_FN(_state) *w, int k0,
+                                  float (*s)[ATTN_NK][4])
+{
+    const int changed = ATTN_FN(_has_score)(a), edge = ATTN_FN(_is_edge)(&u->span, k0);
+    if (!changed && !edge && w->pass < 2)
+        return;
+    const int column = k0 + attn__lane() % 4 * 2;
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RN; ++r) {
+        const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, attn__lane() / 4 + 8 * r);
+        float x[2 * ATTN_NK];
+        ATTN_UNROLL
+        for (int n = 0; n < 2 * ATTN_NK; ++n)
+            x[n] = s[r / 2][n / 2][r % 2 * 2 + n % 2];
+        if (changed)
+            ATTN_FN(_score_row)(a, u, at.i, ATTN_FN(_head)(a, u, at), column, 2, 8, 2 * ATTN_NK, x);
+        if (edge) {
+            const attn__keys keys = ATTN_FN(_row_keys)(u, at.i);
+            ATTN_UNROLL
+            for (int n = 0; n < 2 * ATTN_NK; ++n)
+                x[n] = ATTN_FN(_sees)(&keys, column + n / 2 * 8 + n % 2) ? x[n] : ATTN_NEG_INF;
+        }
+        ATTN_UNROLL
+        for (int n = 0; n < 2 * ATTN_NK; ++n) {
+            if (w->pass >= 2 && x[n] != ATTN_NEG_INF)
+                x[n] = 0.0f; /* as much as any other: its own weight may have been rounded to 0 */
+            s[r / 2][n / 2][r % 2 * 2 + n % 2] = x[n];
+        }
+    }
+}
+
+/* Lifts r to the maximum of each row, or to 0, if a row of the warp has outgrown it: before all, in its first tile. */
+ATTN_DEVICE void ATTN_FN(_lift)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, const unsigned char *tile,
+                                float (*s)[ATTN_NK][4])
+{
+    const int lane = attn__lane();
+    float top[ATTN_RN];
+    int over = 0;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RN; ++n) {
+        top[n] = s[n / 2][0][n % 2 * 2];
+        ATTN_UNROLL
+        for (int e = 0; e < ATTN_NK; ++e)
+            top[n] = attn__max(attn__max(top[n], s[n / 2][e][n % 2 * 2]), s[n / 2][e][n % 2 * 2 + 1]);
+        over |= fmaf(top[n], w->unit, w->minus_r[n]) > ATTN_ROOM;
+    }
+#if ATTN_SCALED
+    const float top_scale = ATTN_FN(_v_scale_top)(a, tile);
+    over |= top_scale * w->fold > ATTN_FOLD_MOST;
+#else
+    (void)a, (void)tile;
+#endif
+    if (!attn__any(over))
+        return;
+#if ATTN_SCALED
+    if (ATTN_DTYPE == ATTN_F16 && a->v_groups)
+        ATTN_FN(_lower_fold)(w, top_scale);
+#endif
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RN; ++n) {
+        const float before = -w->minus_r[n];
+        float now = attn__max(top[n], attn__shuffle_xor(top[n], 1));
+        now = attn__max(now, attn__shuffle_xor(now, 2)) * w->unit;
+        now = before == ATTN_NO_SCORE && now > -ATTN_NEAR && now < ATTN_NEAR ? 0.0f : attn__max(now, before);
+        const float factor = attn__exp2(before - now);
+        const float factors[2] = { attn__shuffle(factor, lane % 4 * 8), attn__shuffle(factor, lane % 4 * 8 + 4) };
+        w->minus_r[n] = -now;
+        w->l[n] *= factor;
+        w->rounded[n] *= factor;
+        ATTN_UNROLL
+        for (int e = 0; e < 4 * ATTN_NV; ++e)
+            w->o[n][e / 4][e % 4] *= factors[e % 2];
+    }
+}
+
+#if ATTN_KV_DTYPE != ATTN_NARROW
+/* P = 2^(S - r); O^T += V^T P^T. */
+ATTN_DEVICE void ATTN_FN(_values)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, ATTN_FN(_row_at) v_row,
+                                  const unsigned char *tile, int stage, float (*s)[ATTN_NK][4])
+{
+    uint32_t p[ATTN_NK / 2][ATTN_RN][2];
+    (void)a, (void)tile;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RN * ATTN_NK; ++n) {
+        const int r = n / ATTN_NK, e = n % ATTN_NK;
+        const float *const x = s[r / 2][e] + r % 2 * 2;
+        const float p0 = attn__exp2(fmaf(x[0], w->unit, w->minus_r[r]));
+        const float p1 = attn__exp2(fmaf(x[1], w->unit, w->minus_r[r]));
+        w->l[r] += p0 + p1;
+        p[e / 2][r][e % 2] = ATTN_PACK(p0, p1);
+        w->rounded[r] += ATTN_LOW(p[e / 2][r][e % 2]) + ATTN_HIGH(p[e / 2][r][e % 2]);
+    }
+    ATTN_UNROLL
+    for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
+        ATTN_UNROLL
+        for (int nv = 0; nv < ATTN_NV; ++nv) {
+            uint32_t v[4];
+            attn__ldmatrix_x4_trans(v, ATTN_FN(_dims_at)(v_row, stage, 16 * kk, nv, ATTN_V_BYTES / 16));
+            ATTN_UNROLL
+            for (int r = 0; r < ATTN_RN; ++r)
+                ATTN_FN(_mma)(w->o[r][nv], v, p[kk][r]);
+        }
+    }
+}
+#endif
+
+/* V of a tile as a pass of a unit needs it, in place, by its warp: 1 its finite elements, 0 for others; 2 1 for each
+ * that is +inf or NaN, else 0; 3 the same of -inf. */
+ATTN_DEVICE void ATTN_FN(_split)(const ATTN_FN(_args) *a, int pass, unsigned char *v)
+{
+    ATTN_NO_UNROLL
+    for (int n = attn__lane(); n < ATTN_TILE_K * 4 * ATTN_FN(_pieces)(a, ATTN_HEAD_DIM_V); n += 32) {
+        uint32_t *at = (uint32_t *)(void *)v + n;
+#if ATTN_KV_DTYPE == ATTN_NARROW
+        *at = ATTN_FN(_split_word)(a->p.v.dtype, pass, *at);
+#else
+        *at = ATTN_FN(_split_pair)(pass, *at);
+#endif
+    }
+    __syncwarp();
+}
+
 /* ---- copies: each warp for itself ------------------------------------------------------------------- */
 
 typedef struct ATTN_FN(_loader) {
@@ -324,6 +655,7 @@ typedef struct ATTN_FN(_loader) {
     int at;                  /* the tile that is copied next; at or beyond work.to: no more of this work */
     int len_k;
     int64_t k, v;            /* element of key 0 of the sequence, or of a page, and this head */
+    int64_t k_scale, v_scale; /* the same of scales */
     const int32_t *pages;
     int page, page_after;    /* of tile at + lane * ATTN_WARPS, counted from `turn` tiles ago; and of the 32 after them.
                               * Where pages end within tiles: of key `lane` of the next tile */
@@ -365,37 +697,44 @@ ATTN_DEVICE void ATTN_FN(_load_work)(const ATTN_FN(_args) *a, const ATTN_FN(_uni
     l->len_k = u->len_k;
     l->k = u->g * p->k.stride[2];
     l->v = u->g * p->v.stride[2];
+    l->pages = NULL;
+    l->page = l->page_after = l->turn = 0;
     if (ATTN_PAGED && p->page_size) {
         l->pages = p->block_table ? p->block_table + u->b * p->block_table_stride
                                   : p->page_indices + p->page_indptr[u->b];
         l->page = ATTN_FN(_pages_from)(a, l, l->at);
         if (ATTN_FN(_whole_pages)(a))
             l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
-        l->turn = 0;
     } else {
         l->k += u->b * p->k.stride[0] + u->base_k * p->k.stride[1];
         l->v += u->b * p->v.stride[0] + u->base_k * p->v.stride[1];
     }
+#if ATTN_SCALED
+    l->k_scale = ATTN_FN(_scales_of)(a, &p->k_scale, u);
+    l->v_scale = ATTN_FN(_scales_of)(a, &p->v_scale, u);
+#endif
 }
 
-/* In shared memory piece n of row r lies at n ^ x, so that the same piece of 8 rows lies in different banks, and what
- * is copied at a time is a whole line, where rows that are padded instead touch two. */
-ATTN_DEVICE int ATTN_FN(_swizzle)(int row, int pieces)
+/* The bytes of so many numbers. */
+ATTN_DEVICE int64_t ATTN_FN(_bytes)(int type, int64_t n)
 {
-    return pieces % 8 == 0 ? row & 7 : pieces % 4 == 0 ? row >> 1 & 3 : row >> 2 & 1;
+    return type == ATTN_INT4 ? n / 2 : type >= ATTN_E4M3 ? n : 2 * n;
+}
+/* Those of piece n that are of a row of `bytes`. */
+ATTN_DEVICE int ATTN_FN(_of_piece)(int n, int bytes)
+{
+    const int left = bytes - 16 * n;
+    return left <= 0 ? 0 : ATTN_KV_DTYPE != ATTN_NARROW || left > 16 ? 16 : left;
 }
 
-/* Rows come in steps of 32 pieces. */
-#define ATTN_EVEN(pieces) (32 % (pieces) == 0)
-
-/* The keys k0 ... of K or V, which lie `stride` elements from each other, the first at `from`; zeros from the last key
- * on, and from dim on. */
-ATTN_DEVICE void ATTN_FN(_copy_rows)(const ATTN_KV_T *from, int64_t stride, int there, int pieces, int dim,
+/* The keys k0 ... of K or V, which lie `stride` bytes from each other, the first at `from`; zeros from the last key on,
+ * and behind a row's bytes. */
+ATTN_DEVICE void ATTN_FN(_copy_rows)(const unsigned char *from, int64_t stride, int there, int pieces, int bytes,
                                      unsigned char *to)
 {
     const int lane = attn__lane(), rows = 32 / pieces;
-    if (ATTN_EVEN(pieces) && there >= ATTN_TILE_K && pieces * 8 == dim) { /* most tiles, of most head dims */
-        from += lane / pieces * stride + lane % pieces * 8;
+    if (ATTN_EVEN(pieces) && there >= ATTN_TILE_K && pieces * 16 == bytes) { /* most tiles, of most head dims */
+        from += lane / pieces * stride + lane % pieces * 16;
         to += lane / pieces * 16 * pieces;
         ATTN_UNROLL
         for (int n = 0; n < ATTN_TILE_K * pieces / 32; ++n, from += rows * stride) {
@@ -408,12 +747,12 @@ ATTN_DEVICE void ATTN_FN(_copy_rows)(const ATTN_KV_T *from, int64_t stride, int 
     for (int n = lane; n < ATTN_TILE_K * pieces; n += 32) {
         const int row = n / pieces, piece = n % pieces;
         attn__copy_async(to + (row * pieces + (piece ^ ATTN_FN(_swizzle)(row, pieces))) * 16,
-                         from + row * stride + piece * 8, row < there && piece * 8 < dim ? 16 : 0);
+                         from + row * stride + piece * 16, row < there ? ATTN_FN(_of_piece)(piece, bytes) : 0);
     }
 }
 
 /* The same of keys that lie anywhere: that of lane n at from + at. */
-ATTN_DEVICE void ATTN_FN(_copy_keys)(const ATTN_KV_T *from, int64_t at, int there, int pieces, int dim,
+ATTN_DEVICE void ATTN_FN(_copy_keys)(const unsigned char *from, int64_t at, int there, int pieces, int bytes,
                                      unsigned char *to)
 {
     const int lane = attn__lane();
@@ -424,289 +763,100 @@ ATTN_DEVICE void ATTN_FN(_copy_keys)(const ATTN_KV_T *from, int64_t at, int ther
         const uint32_t low = (uint32_t)attn__shuffle_int((int)(uint32_t)at, row);
         const uint32_t high = (uint32_t)attn__shuffle_int((int)(uint32_t)((uint64_t)at >> 32), row);
         attn__copy_async(to + (row * pieces + (piece ^ ATTN_FN(_swizzle)(row, pieces))) * 16,
-                         from + (int64_t)((uint64_t)high << 32 | low) + piece * 8,
-                         row < there && piece * 8 < dim ? 16 : 0);
+                         from + (int64_t)((uint64_t)high << 32 | low) + piece * 16,
+                         row < there ? ATTN_FN(_of_piece)(piece, bytes) : 0);
     }
+}
+
+/* Where a tile's keys lie: rows of a tensor, or of a page, from `row` on; or, each, row `row` of page `page`. */
+typedef struct ATTN_FN(_keys_at) {
+    int each, page, row, there;
+} ATTN_FN(_keys_at);
+
+/* Copies a tile of K or V (t), of which this head begins at element `first`.  type: a constant. */
+ATTN_DEVICE void ATTN_FN(_copy_tile)(int type, const attn_tensor *t, int64_t first, ATTN_FN(_keys_at) keys, int pieces,
+                                     int dim, unsigned char *to)
+{
+    const unsigned char *const from = (const unsigned char *)t->data + ATTN_FN(_bytes)(type, first);
+    const int64_t at = ATTN_FN(_bytes)(type, keys.page * t->stride[0] + keys.row * t->stride[1]);
+    const int bytes = (int)ATTN_FN(_bytes)(type, dim);
+    if (keys.each)
+        ATTN_FN(_copy_keys)(from, at, keys.there, pieces, bytes, to);
+    else
+        ATTN_FN(_copy_rows)(from + at, ATTN_FN(_bytes)(type, t->stride[1]), keys.there, pieces, bytes, to);
+}
+/* Both of them. */
+ATTN_DEVICE void ATTN_FN(_copy_both)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_loader) *l,
+                                     ATTN_FN(_keys_at) keys, unsigned char *stage)
+{
+    ATTN_FN(_copy_tile)(type, &a->p.k, l->k, keys, ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), ATTN_FN(_dim)(a), stage);
+    ATTN_FN(_copy_tile)(type, &a->p.v, l->v, keys, ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type), ATTN_FN(_dim_v)(a),
+                        stage + ATTN_TILE_K * ATTN_K_BYTES);
 }
 
 /* Copies the next tile of the work at hand. */
 ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, unsigned char *stage)
 {
     const attn_params *p = &a->p;
-    const int dim = ATTN_FN(_dim)(a), dim_v = ATTN_FN(_dim_v)(a);
-    const int k0 = ATTN_FN(_key_of)(&l->work.tiles, l->at), there = l->len_k - k0;
-    const ATTN_KV_T *const k = (const ATTN_KV_T *)p->k.data + l->k, *const v = (const ATTN_KV_T *)p->v.data + l->v;
-    unsigned char *const v_stage = stage + ATTN_TILE_K * ATTN_K_BYTES;
+    const int k0 = ATTN_FN(_key_of)(&l->work.tiles, l->at);
+    ATTN_FN(_keys_at) keys = { 0, 0, k0, l->len_k - k0 };
     l->at += ATTN_WARPS;
     if (ATTN_PAGED && p->page_size && !ATTN_FN(_whole_pages)(a)) {
         const int key = k0 + attn__lane();
-        const int within = key - (int)attn__divide((unsigned)key, a->by_page) * p->page_size;
-        ATTN_FN(_copy_keys)(k, l->page * p->k.stride[0] + within * p->k.stride[1], there, ATTN_K_PIECES, dim, stage);
-        ATTN_FN(_copy_keys)(v, l->page * p->v.stride[0] + within * p->v.stride[1], there, ATTN_V_PIECES, dim_v,
-                            v_stage);
+        keys.each = 1;
+        keys.page = l->page;
+        keys.row = key - (int)attn__divide((unsigned)key, a->by_page) * p->page_size;
         l->page = ATTN_FN(_pages_from)(a, l, l->at);
-        return;
-    }
-    int64_t page = 0;
-    int row = k0;
-    if (ATTN_PAGED && p->page_size) {
-        page = attn__shuffle_int(l->page, l->turn);
-        row -= (int)attn__divide((unsigned)k0, a->by_page) * p->page_size;
+    } else if (ATTN_PAGED && p->page_size) {
+        keys.page = attn__shuffle_int(l->page, l->turn);
+        keys.row -= (int)attn__divide((unsigned)k0, a->by_page) * p->page_size;
         if (++l->turn == 32) {
             l->turn = 0;
             l->page = l->page_after;
             l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
         }
     }
-    ATTN_FN(_copy_rows)(k + page * p->k.stride[0] + row * p->k.stride[1], p->k.stride[1], there, ATTN_K_PIECES, dim,
-                        stage);
-    ATTN_FN(_copy_rows)(v + page * p->v.stride[0] + row * p->v.stride[1], p->v.stride[1], there, ATTN_V_PIECES, dim_v,
-                        v_stage);
-}
-
-/* ---- a warp's sums ----------------------------------------------------------------------------------- */
-
-typedef struct ATTN_FN(_state) {
-    uint32_t q[ATTN_RM][ATTN_KS][4];
-    float o[ATTN_RN][ATTN_NV][4]; /* O^T */
-    float minus_r[ATTN_RN];       /* of row lane / 4 of each 8 */
-    float l[ATTN_RN], rounded[ATTN_RN]; /* its sum of P, and of P as it was rounded, of this lane's keys */
-    float unit;                   /* what makes a score in S one in log2 */
-    int pass;                     /* 0, or 1 to 3 for the parts of a V that is not finite */
-} ATTN_FN(_state);
-
-/* Q of the unit as operands of Q K^T: into registers, or by all warps together into shared memory.  Rows beyond the
- * last are as the last, and nobody looks at what becomes of them; zeros from dim on. */
-ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem,
-                                  ATTN_FN(_state) *w)
-{
-    const int dim = ATTN_FN(_dim)(a), lane = attn__lane();
-    const int first = ATTN_KEEP_Q ? 0 : (int)threadIdx.x / 32, step = ATTN_KEEP_Q ? 1 : ATTN_WARPS;
-    ATTN_UNROLL
-    for (int m = 0; m < ATTN_RM; ++m) {
-        const uint16_t *row[2];
-        ATTN_UNROLL
-        for (int n = 0; n < 2; ++n)
-            row[n] = (const uint16_t *)a->p.q.data + lane % 4 * 2 +
-                     ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, 16 * m + lane / 4 + 8 * n % ATTN_TILE_Q));
-        if (ATTN_KEEP_Q) {
-            ATTN_UNROLL
-            for (int n = 0; n < 4 * ATTN_KS; ++n) {
-                const int d = n / 4 * 16 + n / 2 % 2 * 8;
-                /* Rows 8 .. 15 of 8 are zeros, as seldom made as others are read: an operand lies in registers side by
-                 * side. */
-                w->q[m][n / 4][n % 4] = ATTN_TILE_Q == 8 && n % 2 ? (uint32_t)attn__anew(0)
-                                        : d < dim ? *(const uint32_t *)(const void *)(row[n % 2] + d)
-                                                  : 0u;
-            }
-        }
-        if (!ATTN_KEEP_Q) {
-            ATTN_NO_UNROLL
-            for (int ks = first; ks < ATTN_KS; ks += step) {
-                uint32_t q[4];
-                ATTN_UNROLL
-                for (int n = 0; n < 4; ++n) {
-                    const int d = ks * 16 + n / 2 * 8;
-                    q[n] = d < dim ? *(const uint32_t *)(const void *)(row[n % 2] + d) : 0u;
-                }
-                *(uint4 *)(void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 + lane * 16) =
-                    make_uint4(q[0], q[1], q[2], q[3]);
-            }
-        }
+#if ATTN_KV_DTYPE == ATTN_NARROW
+    if (p->k.dtype == ATTN_INT4)
+        ATTN_FN(_copy_both)(ATTN_INT4, a, l, keys, stage);
+    else
+        ATTN_FN(_copy_both)(ATTN_E4M3, a, l, keys, stage);
+    if (ATTN_SCALED && (a->k_groups || a->v_groups)) {
+        const int key = attn__lane() % ATTN_TILE_K;
+        const int page = keys.each ? attn__shuffle_int(keys.page, key) : keys.page;
+        const int row = keys.each ? attn__shuffle_int(keys.row, key) : keys.row + key;
+        ATTN_FN(_copy_scales)(&p->k_scale, l->k_scale, a->k_groups, page, row, key < keys.there, stage + ATTN_K_SCALES,
+                              ATTN_K_ZEROS - ATTN_K_SCALES);
+        ATTN_FN(_copy_scales)(&p->v_scale, l->v_scale, a->v_groups, page, row, key < keys.there, stage + ATTN_V_SCALES,
+                              ATTN_V_ZEROS - ATTN_V_SCALES);
     }
-    if (!ATTN_KEEP_Q)
-        __syncthreads();
-}
-
-ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
-{
-    ATTN_UNROLL
-    for (int n = 0; n < ATTN_RN; ++n) {
-        ATTN_UNROLL
-        for (int e = 0; e < 4 * ATTN_NV; ++e)
-            w->o[n][e / 4][e % 4] = 0.0f;
-        w->l[n] = w->rounded[n] = 0.0f;
-        w->minus_r[n] = -ATTN_NO_SCORE;
-    }
-}
-
-/* This lane's row for ldmatrix, of a tile of K or V in shared memory: where it begins, and 16 times its swizzle. */
-typedef struct ATTN_FN(_row_at) {
-    uint32_t at, x;
-} ATTN_FN(_row_at);
-
-/* Lanes 0..7 have keys 0..7 of the first 8 dims, 8..15 the same keys of the next 8 dims, the others keys 8..15.  For K
- * that is B of Q K^T; transposed, for V, A of V^T P^T. */
-ATTN_DEVICE ATTN_FN(_row_at) ATTN_FN(_row_of)(uint32_t tile, int pieces)
-{
-    const int lane = attn__lane(), row = lane % 8 + lane / 16 * 8;
-    ATTN_FN(_row_at) r;
-    r.at = tile + (uint32_t)(row * pieces * 16);
-    r.x = (uint32_t)((lane / 8 % 2 ^ ATTN_FN(_swizzle)(row, pieces)) * 16);
-    return r;
-}
-
-/* The address of dims 16 n .. of it, `keys` keys further. */
-ATTN_DEVICE uint32_t ATTN_FN(_dims_at)(ATTN_FN(_row_at) r, int stage, int keys, int n, int pieces)
-{
-    const uint32_t row = r.at + (uint32_t)stage;
-    if (pieces % 8 == 0) /* rows begin at multiples of 128 bytes */
-        return ((row + r.x) ^ (uint32_t)(n % 4 * 32)) + (uint32_t)(keys * pieces * 16 + n / 4 * 128);
-    return row + ((uint32_t)(n * 32) ^ r.x) + (uint32_t)(keys * pieces * 16);
-}
-
-/* S = Q K^T of a tile, which is in the ring at `stage`. */
-ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_state) *w, const unsigned char *smem, ATTN_FN(_row_at) k,
-                                  int stage, float (*s)[ATTN_NK][4])
-{
-    float other[ATTN_RM][ATTN_NK][4]; /* the second chain */
-    ATTN_UNROLL
-    for (int n = 0; n < ATTN_RM * ATTN_NK * 4; ++n)
-        s[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = other[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = 0.0f;
-    ATTN_UNROLL
-    for (int ks = 0; ks < ATTN_KS; ++ks) {
-        uint32_t own[ATTN_RM][4];
-        ATTN_UNROLL
-        for (int m = 0; m < ATTN_RM; ++m) {
-            if (!ATTN_KEEP_Q) {
-                const uint4 x = *(const uint4 *)(const void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 +
-                                                               attn__lane() * 16);
-                own[m][0] = x.x, own[m][1] = x.y, own[m][2] = x.z, own[m][3] = x.w;
-            }
-        }
-        ATTN_UNROLL
-        for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
-            uint32_t b[4];
-            attn__ldmatrix_x4(b, ATTN_FN(_dims_at)(k, stage, 16 * kk, ks, ATTN_K_PIECES));
-            ATTN_UNROLL
-            for (int m = 0; m < ATTN_RM; ++m) {
-                float(*const to)[4] = (ks % ATTN_CHAINS ? other[m] : s[m]) + 2 * kk;
-                const uint32_t *const q = ATTN_KEEP_Q ? w->q[m][ks] : own[m];
-                ATTN_FN(_mma)(to[0], q, b);
-                ATTN_FN(_mma)(to[1], q, b + 2);
-            }
-        }
-    }
-    if (ATTN_CHAINS > 1) {
-        ATTN_UNROLL
-        for (int n = 0; n < ATTN_RM * ATTN_NK * 4; ++n)
-            s[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] += other[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4];
-    }
-}
-
-/* What changes the scores of a tile: softcap, biases, masks. */
-ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const ATTN_FN(_state) *w, int k0,
-                                  float (*s)[ATTN_NK][4])
-{
-    const int changed = ATTN_FN(_has_score)(a), edge = ATTN_FN(_is_edge)(&u->span, k0);
-    if (!changed && !edge && w->pass < 2)
-        return;
-    const int column = k0 + attn__lane() % 4 * 2;
-    ATTN_UNROLL
-    for (int r = 0; r < ATTN_RN; ++r) {
-        const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, attn__lane() / 4 + 8 * r);
-        float x[2 * ATTN_NK];
-        ATTN_UNROLL
-        for (int n = 0; n < 2 * ATTN_NK; ++n)
-            x[n] = s[r / 2][n / 2][r % 2 * 2 + n % 2];
-        if (changed)
-            ATTN_FN(_score_row)(a, u, at.i, ATTN_FN(_head)(a, u, at), column, 2, 8, 2 * ATTN_NK, x);
-        if (edge) {
-            const attn__keys keys = ATTN_FN(_row_keys)(u, at.i);
-            ATTN_UNROLL
-            for (int n = 0; n < 2 * ATTN_NK; ++n)
-                x[n] = ATTN_FN(_sees)(&keys, column + n / 2 * 8 + n % 2) ? x[n] : ATTN_NEG_INF;
-        }
-        ATTN_UNROLL
-        for (int n = 0; n < 2 * ATTN_NK; ++n) {
-            if (w->pass >= 2 && x[n] != ATTN_NEG_INF)
-                x[n] = 0.0f; /* as much as any other: its own weight may have been rounded to 0 */
-            s[r / 2][n / 2][r % 2 * 2 + n % 2] = x[n];
-        }
-    }
-}
-
-/* Lifts r to the maximum of each row, or to 0, if a row of the warp has outgrown it: before all, in its first tile. */
-ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_state) *w, float (*s)[ATTN_NK][4])
-{
-    const int lane = attn__lane();
-    float top[ATTN_RN];
-    int over = 0;
-    ATTN_UNROLL
-    for (int n = 0; n < ATTN_RN; ++n) {
-        top[n] = s[n / 2][0][n % 2 * 2];
-        ATTN_UNROLL
-        for (int e = 0; e < ATTN_NK; ++e)
-            top[n] = attn__max(attn__max(top[n], s[n / 2][e][n % 2 * 2]), s[n / 2][e][n % 2 * 2 + 1]);
-        over |= fmaf(top[n], w->unit, w->minus_r[n]) > ATTN_ROOM;
-    }
-    if (!attn__any(over))
-        return;
-    ATTN_UNROLL
-    for (int n = 0; n < ATTN_RN; ++n) {
-        const float before = -w->minus_r[n];
-        float now = attn__max(top[n], attn__shuffle_xor(top[n], 1));
-        now = attn__max(now, attn__shuffle_xor(now, 2)) * w->unit;
-        now = before == ATTN_NO_SCORE && now > -ATTN_NEAR && now < ATTN_NEAR ? 0.0f : attn__max(now, before);
-        const float factor = attn__exp2(before - now);
-        const float factors[2] = { attn__shuffle(factor, lane % 4 * 8), attn__shuffle(factor, lane % 4 * 8 + 4) };
-        w->minus_r[n] = -now;
-        w->l[n] *= factor;
-        w->rounded[n] *= factor;
-        ATTN_UNROLL
-        for (int e = 0; e < 4 * ATTN_NV; ++e)
-            w->o[n][e / 4][e % 4] *= factors[e % 2];
-    }
-}
-
-/* P = 2^(S - r); O^T += V^T P^T. */
-ATTN_DEVICE void ATTN_FN(_values)(ATTN_FN(_state) *w, ATTN_FN(_row_at) v_row, int stage, float (*s)[ATTN_NK][4])
-{
-    uint32_t p[ATTN_NK / 2][ATTN_RN][2];
-    ATTN_UNROLL
-    for (int n = 0; n < ATTN_RN * ATTN_NK; ++n) {
-        const int r = n / ATTN_NK, e = n % ATTN_NK;
-        const float *const x = s[r / 2][e] + r % 2 * 2;
-        const float p0 = attn__exp2(fmaf(x[0], w->unit, w->minus_r[r]));
-        const float p1 = attn__exp2(fmaf(x[1], w->unit, w->minus_r[r]));
-        w->l[r] += p0 + p1;
-        p[e / 2][r][e % 2] = ATTN_PACK(p0, p1);
-        w->rounded[r] += ATTN_LOW(p[e / 2][r][e % 2]) + ATTN_HIGH(p[e / 2][r][e % 2]);
-    }
-    ATTN_UNROLL
-    for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
-        ATTN_UNROLL
-        for (int nv = 0; nv < ATTN_NV; ++nv) {
-            uint32_t v[4];
-            attn__ldmatrix_x4_trans(v, ATTN_FN(_dims_at)(v_row, stage, 16 * kk, nv, ATTN_V_PIECES));
-            ATTN_UNROLL
-            for (int r = 0; r < ATTN_RN; ++r)
-                ATTN_FN(_mma)(w->o[r][nv], v, p[kk][r]);
-        }
-    }
-}
-
-/* V of a tile as a pass of a unit needs it, in place, by its warp: 1 its finite elements, 0 for others; 2 1 for each
- * that is +inf or NaN, else 0; 3 the same of -inf. */
-ATTN_DEVICE void ATTN_FN(_split)(int pass, unsigned char *v)
-{
-    ATTN_NO_UNROLL
-    for (int n = attn__lane(); n < ATTN_TILE_K * ATTN_V_BYTES / 4; n += 32) {
-        uint32_t *at = (uint32_t *)(void *)v + n;
-        *at = ATTN_FN(_split_pair)(pass, *at);
-    }
-    __syncwarp();
+#else
+    ATTN_FN(_copy_both)(ATTN_DTYPE, a, l, keys, stage);
+#endif
 }
 
 /* ---- the end of a unit ------------------------------------------------------------------------------- */
 
+/* The dim of O that row lane / 4 of 8-row tile n is; per: numbers in 16 bits (narrow_cuda.cuh), a constant. */
+ATTN_DEVICE int ATTN_FN(_dim_of)(int n, int per)
+{
+    return n / per * per * 8 + attn__lane() / 4 * per + n % per;
+}
+
 /* A warp's sums to shared memory. */
-ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_unit) *u, ATTN_FN(_state) *w, unsigned char *smem)
+ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_state) *w,
+                                 unsigned char *smem)
 {
     const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
     float *const o = (float *)(void *)(smem + ATTN_O_AT) + warp * ATTN_TILE_Q * ATTN_PITCH;
     float *const rl = (float *)(void *)(smem + ATTN_RL_AT) + warp * ATTN_TILE_Q * 4;
     float all = 0.0f; /* not finite if any is not; the other way round does no harm */
+#if ATTN_KV_DTYPE == ATTN_NARROW
+    const int is_int4 = a->p.v.dtype == ATTN_INT4;
+    const float factor = w->pass >= 2 ? 1.0f : ATTN_SCALED && a->v_groups ? 1.0f / w->fold : w->v_scale;
+#else
+    (void)a;
+#endif
     ATTN_UNROLL
     for (int n = 0; n < ATTN_RN; ++n) {
         float l = w->l[n], rounded = w->rounded[n];
@@ -722,8 +872,15 @@ ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_unit) *u, ATTN_FN(_state) *w, un
             if (row < u->rows) {
                 ATTN_UNROLL
                 for (int d = 0; d < 2 * ATTN_NV; ++d) {
-                    all += w->o[n][d / 2][d % 2 * 2 + e];
-                    o[row * ATTN_PITCH + d * 8 + lane / 4] = w->o[n][d / 2][d % 2 * 2 + e];
+#if ATTN_KV_DTYPE == ATTN_NARROW
+                    const float x = w->o[n][d / 2][d % 2 * 2 + e] * factor;
+                    const int to = is_int4 ? ATTN_FN(_dim_of)(d, 4) : ATTN_FN(_dim_of)(d, 2);
+#else
+                    const float x = w->o[n][d / 2][d % 2 * 2 + e];
+                    const int to = ATTN_FN(_dim_of)(d, 1);
+#endif
+                    all += x;
+                    o[row * ATTN_PITCH + to] = x;
                 }
             }
         }
@@ -927,14 +1084,14 @@ ATTN_DEVICE void ATTN_FN(_deliver)(const ATTN_FN(_args) *a, int clusters, const 
 
 /* ---- the kernels ------------------------------------------------------------------------------------- */
 
-/* One work after the other.  clusters: a constant. */
+/* One work after the other.  clusters: a constant, but of ATTN_NARROW, whose text is long enough once. */
 ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned char *smem)
 {
     const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
     unsigned char *const ring = smem + warp * ATTN_STAGES * ATTN_STAGE_BYTES;
-    const ATTN_FN(_row_at) k_row = ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_K_PIECES);
-    const ATTN_FN(_row_at) v_row =
-        ATTN_FN(_row_of)(attn__shared_address(ring) + ATTN_TILE_K * ATTN_K_BYTES, ATTN_V_PIECES);
+    const ATTN_FN(_row_at) k_row = ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_FN(_pieces)(a, ATTN_HEAD_DIM));
+    const ATTN_FN(_row_at) v_row = ATTN_FN(_row_of)(attn__shared_address(ring) + ATTN_TILE_K * ATTN_K_BYTES,
+                                                    ATTN_FN(_pieces)(a, ATTN_HEAD_DIM_V));
     ATTN_FN(_unit) *const u = (ATTN_FN(_unit) *)(void *)(smem + ATTN_UNIT_AT + warp * ATTN_FN(_unit_bytes));
     ATTN_FN(_feed) feed;
     ATTN_FN(_loader) loader;
@@ -988,11 +1145,11 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
                     ATTN_COPY_ASYNC_WAIT(ATTN_STAGES - 1);
                     __syncwarp();
                     if (w.pass)
-                        ATTN_FN(_split)(w.pass, ring + at + ATTN_TILE_K * ATTN_K_BYTES);
-                    ATTN_FN(_scores)(&w, smem, k_row, at, s);
+                        ATTN_FN(_split)(a, w.pass, ring + at + ATTN_TILE_K * ATTN_K_BYTES);
+                    ATTN_FN(_scores)(a, &w, smem, k_row, ring + at, at, s);
                     ATTN_FN(_change)(a, u, &w, ATTN_FN(_key_of)(&work.tiles, t), s);
-                    ATTN_FN(_lift)(&w, s);
-                    ATTN_FN(_values)(&w, v_row, at, s);
+                    ATTN_FN(_lift)(a, &w, ring + at, s);
+                    ATTN_FN(_values)(a, &w, v_row, ring + at, at, s);
                     __syncwarp();
                     t += ATTN_WARPS;
                 }
@@ -1009,7 +1166,7 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
                     ATTN_FN(_load)(a, &loader, ring + at);
                 attn__copy_async_commit();
             }
-            ATTN_FN(_leave)(u, &w, smem);
+            ATTN_FN(_leave)(a, u, &w, smem);
             __syncthreads();
             int wrong = 0;
             ATTN_UNROLL
@@ -1072,11 +1229,14 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
 {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
     ATTN_SHARED(smem);
-    ATTN_FN(_run)(&a, 0, smem);
+    ATTN_FN(_run)(&a, ATTN_CLUSTERS && ATTN_KV_DTYPE == ATTN_NARROW ? a.cluster : 0, smem);
 #endif
 }
 
-#if ATTN_CLUSTERS
+#if ATTN_CLUSTERS && ATTN_KV_DTYPE == ATTN_NARROW
+#define ATTN_CLUSTER_KERNEL ATTN_FN(_kernel)
+#elif ATTN_CLUSTERS
+#define ATTN_CLUSTER_KERNEL ATTN_FN(_cluster_kernel)
 ATTN_GLOBAL(ATTN_FN(_cluster_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
 {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
@@ -1092,7 +1252,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
     const unsigned grid = a->shares || a->units < ATTN_GRID_MOST ? (unsigned)a->units : ATTN_GRID_MOST;
 #if ATTN_CLUSTERS
     if (a->cluster)
-        return ATTN_LAUNCH_CLUSTER(ATTN_FN(_cluster_kernel), (unsigned)a->units * (unsigned)a->cluster,
+        return ATTN_LAUNCH_CLUSTER(ATTN_CLUSTER_KERNEL, (unsigned)a->units * (unsigned)a->cluster,
                                    (unsigned)a->cluster, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
 #endif
     return ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
@@ -1106,16 +1266,28 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_NV
 #undef ATTN_NK
 #undef ATTN_CHAINS
-#undef ATTN_K_PIECES
-#undef ATTN_V_PIECES
+#undef ATTN_PER
+#undef ATTN_PER_MOST
+#undef ATTN_WIDEST
+#undef ATTN_STEPS
+#undef ATTN_ROW_PIECES
 #undef ATTN_K_BYTES
 #undef ATTN_V_BYTES
+#undef ATTN_SCALE_BYTES
+#undef ATTN_K_SCALES
+#undef ATTN_K_ZEROS
+#undef ATTN_V_SCALES
+#undef ATTN_V_ZEROS
+#undef ATTN_FOLD_MOST
+#undef ATTN_FOLD_FIRST
+#undef ATTN_ADD
 #undef ATTN_STAGE_BYTES
 #undef ATTN_PITCH
 #undef ATTN_KEEP_Q
 #undef ATTN_Q_AT
 #undef ATTN_EVEN
 #undef ATTN_SLICES
+#undef ATTN_CLUSTER_KERNEL
 #undef ATTN_O_AT
 #undef ATTN_RL_AT
 #undef ATTN_WRONG_AT

@@ -101,6 +101,10 @@ typedef struct ATTN_FN(_args) {
     int32_t cluster_log2;
     int32_t shares;    /* of the list of all tiles; 0: no list */
     int32_t walks;     /* heads and blocks of rows that walk the list side by side, a block of threads for each */
+#if ATTN_KV_DTYPE == ATTN_NARROW
+    int32_t k_groups, v_groups; /* groups of dims with scales that come with the tiles of keys; 0: none do */
+    int32_t k_shift, v_shift;   /* log2 of how many times 32 dims a group has; much, if it is all dims */
+#endif
 #endif
     int32_t heads;     /* that have units: of k, or with ATTN_PACK_GQA 0 of q */
     int32_t group;     /* query heads that share a unit */
@@ -144,6 +148,16 @@ static int ATTN_FN(_is_wide_kv)(const attn_tensor *t, int dim)
     return strides % 8 == 0 && (uintptr_t)t->data % (t->dtype == ATTN_INT4 ? 4 : 8) == 0 && t->stride[3] == 1 &&
            !t->dim_block;
 }
+
+#if ATTN_KERNEL == ATTN_KERNEL_DECODE && ATTN_KV_DTYPE == ATTN_NARROW
+/* A scale without zero point that holds for all keys of a head and all dims does not come with the tiles. */
+static void ATTN_FN(_groups)(const attn_scale *s, int dim, int32_t *groups, int32_t *shift)
+{
+    const int own = s->group > 0 && s->group < dim && s->stride[3];
+    *groups = !s->scale || !(own || s->stride[1] || s->zero) ? 0 : own ? (dim + s->group - 1) / s->group : 1;
+    *shift = !own ? 16 : s->group == 32 ? 0 : s->group == 64 ? 1 : 2;
+}
+#endif
 
 #if ATTN_KERNEL == ATTN_KERNEL_DECODE
 /* Who reads which keys, where the call does not say.  clusters: how many blocks share a unit; 0: as seems best, and
@@ -252,6 +266,10 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     while (1 << a->cluster_log2 < a->cluster)
         ++a->cluster_log2;
     a->by_page = attn__divisor_make(p->page_size ? (uint32_t)p->page_size : 1);
+#if ATTN_KV_DTYPE == ATTN_NARROW
+    ATTN_FN(_groups)(&p->k_scale, p->head_dim, &a->k_groups, &a->k_shift);
+    ATTN_FN(_groups)(&p->v_scale, p->head_dim_v, &a->v_groups, &a->v_shift);
+#endif
 #endif
 
     a->wide_q = ATTN_FN(_is_wide)(&p->q, p->head_dim, (int)sizeof(ATTN_Q_T));

@@ -1,0 +1,26 @@
+/* Made by gen/gen.sh from default.m4.  Do not edit: edit the table and run gen/gen.sh (docs/tables.md). */
+#define ATTN_NAME attn_decode_sm80_f16kvnarrow_d16to128_q16k16_all
+#define ATTN_EXPORT 1
+#define ATTN_KERNEL ATTN_KERNEL_DECODE
+#define ATTN_ARCH ATTN_ARCH_SM80
+#define ATTN_DTYPE ATTN_F16
+#define ATTN_KV_DTYPE ATTN_NARROW
+#define ATTN_HEAD_DIM 128
+#define ATTN_HEAD_DIM_MIN 16
+#define ATTN_CAUSAL 1
+#define ATTN_WINDOW 1
+#define ATTN_CHUNK 1
+#define ATTN_SINK_TOKENS 1
+#define ATTN_SINK_LOGITS 1
+#define ATTN_SOFTCAP 1
+#define ATTN_ALIBI 1
+#define ATTN_BIAS 1
+#define ATTN_BOOL_MASK 1
+#define ATTN_VARLEN 1
+#define ATTN_PAGED 1
+#define ATTN_SCALED 1
+#define ATTN_TILE_Q 16
+#define ATTN_TILE_K 16
+#define ATTN_WARPS 4
+#define ATTN_ROWS 64
+#include <attn/attn.cuh>
