@@ -27,10 +27,10 @@
  *             has of a unit that it has not whole is a partial result, which launch_cuda.cuh merges.
  *   parts     of a fixed number of keys, where the call says so: as the forward templates.
  *
- * There is no running maximum.  r, which is subtracted from scores, is set by a warp's first tile and lifted only when
- * a score outgrows it by ATTN_ROOM (in log2); with bf16, whose exponents are those of f32, it is 0 unless the first
- * tile is far from that, so that sums add without weights.  The greatest weight of a row is then not 1 and is rounded,
- * too: O is divided by the sum of what it was made of, and lse is of the sum as it was.
+ * There is no running maximum.  r, which is subtracted from scores, is 0 at first, and becomes their maximum only where
+ * one outgrows it by ATTN_ROOM (in log2) or a row begins ATTN_NEAR below; with bf16, whose exponents are those of f32,
+ * that is seldom, so that sums add without weights.  The greatest weight of a row is then not 1 and is rounded, too: O
+ * is divided by the sum of what it was made of, and lse is of the sum as it was.
  *
  * Hidden keys must have no effect, but 0 times a NaN or infinity of their V is NaN; such a V shows in O.  A unit that
  * is not finite is done again in three passes, as forward_sm80.cuh has it: with 1 in place of what is +inf or NaN, then
@@ -75,6 +75,7 @@
 #define ATTN_KEEP_Q (ATTN_RM * ATTN_KS <= (ATTN_KV_DTYPE == ATTN_NARROW && ATTN_TILE_Q > 8 ? 4 : 12))
 #define ATTN_PITCH (16 * ATTN_NV + 4)             /* floats from row to row of a warp's O */
 #define ATTN_SLICES (ATTN_CLUSTERS ? ATTN_CLUSTERS : 1)
+#define ATTN_MOST_PARTS (ATTN_SLICES > ATTN_WARPS ? ATTN_SLICES : ATTN_WARPS)
 
 /* Shared memory: the rings; each warp's O, then r and both sums of its rows; whether it is wrong; marks of passes; Q;
  * its unit; and what the blocks of the cluster send: slices, then r and sum of all rows; the barrier that counts
@@ -96,10 +97,10 @@ ATTN_STATIC_ASSERT(ATTN_FN(_shared_bytes) <= 232448, "attn: fewer ATTN_WARPS or 
 #define ATTN_ROW_ALIGN 16
 #define ATTN_DEVICE_FN ATTN_FN(_device)
 
-#define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
+#define ATTN_NO_SCORE -1e30f /* r of a sum of none */
 #if ATTN_DTYPE == ATTN_BF16
 #define ATTN_ROOM 40.0f /* how far, in log2, a score may exceed r */
-#define ATTN_NEAR 30.0f /* how far from 0 the first maximum may be for r to be 0 */
+#define ATTN_NEAR 30.0f /* how far below it the first may be */
 #else
 #define ATTN_ROOM 8.0f
 #define ATTN_NEAR 0.0f
@@ -475,7 +476,7 @@ ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
         for (int e = 0; e < 4 * ATTN_NV; ++e)
             w->o[n][e / 4][e % 4] = 0.0f;
         w->l[n] = w->rounded[n] = 0.0f;
-        w->minus_r[n] = -ATTN_NO_SCORE;
+        w->minus_r[n] = 0.0f;
     }
 #if ATTN_KV_DTYPE == ATTN_NARROW
     w->fold = ATTN_FOLD_FIRST;
@@ -556,7 +557,7 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
     }
 }
 
-/* Lifts r to the maximum of each row, or to 0, if a row of the warp has outgrown it: before all, in its first tile. */
+/* Sets r, which is 0 at first, to the maximum of each row, if a row of the warp has outgrown it or begins far below. */
 ATTN_DEVICE void ATTN_FN(_lift)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, const unsigned char *tile,
                                 float (*s)[ATTN_NK][4])
 {
@@ -569,7 +570,9 @@ ATTN_DEVICE void ATTN_FN(_lift)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, con
         ATTN_UNROLL
         for (int e = 0; e < ATTN_NK; ++e)
             top[n] = attn__max(attn__max(top[n], s[n / 2][e][n % 2 * 2]), s[n / 2][e][n % 2 * 2 + 1]);
-        over |= fmaf(top[n], w->unit, w->minus_r[n]) > ATTN_ROOM;
+        const float own = top[n] * w->unit;
+        const int low = w->l[n] == 0.0f && w->minus_r[n] == 0.0f && own < -ATTN_NEAR && own > ATTN_NEG_INF;
+        over |= own + w->minus_r[n] > ATTN_ROOM || low;
     }
 #if ATTN_SCALED
     const float top_scale = ATTN_FN(_v_scale_top)(a, tile);
@@ -586,10 +589,14 @@ ATTN_DEVICE void ATTN_FN(_lift)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, con
     ATTN_UNROLL
     for (int n = 0; n < ATTN_RN; ++n) {
         const float before = -w->minus_r[n];
-        float now = attn__max(top[n], attn__shuffle_xor(top[n], 1));
+        float sum = w->l[n] + attn__shuffle_xor(w->l[n], 1), now = attn__max(top[n], attn__shuffle_xor(top[n], 1));
+        sum += attn__shuffle_xor(sum, 2);
         now = attn__max(now, attn__shuffle_xor(now, 2)) * w->unit;
-        now = before == ATTN_NO_SCORE && now > -ATTN_NEAR && now < ATTN_NEAR ? 0.0f : attn__max(now, before);
-        const float factor = attn__exp2(before - now);
+        if (sum != 0.0f)
+            now = attn__max(now, before);
+        else if ((now > -ATTN_NEAR && now < ATTN_NEAR) || now == ATTN_NEG_INF)
+            now = 0.0f;
+        const float factor = sum != 0.0f ? attn__exp2(before - now) : 1.0f;
         const float factors[2] = { attn__shuffle(factor, lane % 4 * 8), attn__shuffle(factor, lane % 4 * 8 + 4) };
         w->minus_r[n] = -now;
         w->l[n] *= factor;
@@ -902,18 +909,28 @@ ATTN_DEVICE ATTN_FN(_quad) ATTN_FN(_add)(const float *x, int pitch, const float 
                                          int even)
 {
     ATTN_FN(_quad) q = { { 0.0f, 0.0f, 0.0f, 0.0f }, 0.0f, 0.0f };
+    float4 y[ATTN_MOST_PARTS], rls[ATTN_MOST_PARTS]; /* all asked for before the first is added */
     float rounded = 0.0f;
     int weigh = 0;
     ATTN_UNROLL
     for (int k = 0; k < most; ++k) {
-        if (k >= n)
-            break;
-        const float4 y = *(const float4 *)(const void *)(x + k * pitch);
-        const float l = rl[k * rl_pitch + 1];
-        q.x[0] += y.x, q.x[1] += y.y, q.x[2] += y.z, q.x[3] += y.w;
-        q.l += l;
-        rounded += even ? rl[k * rl_pitch + 2] : 0.0f;
-        weigh |= l != 0.0f && rl[k * rl_pitch] != 0.0f;
+        y[k] = rls[k] = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+        if (most == n || k < n) {
+            y[k] = *(const float4 *)(const void *)(x + k * pitch);
+            if (even) {
+                rls[k] = *(const float4 *)(const void *)(rl + k * rl_pitch);
+            } else {
+                const float2 two = *(const float2 *)(const void *)(rl + k * rl_pitch);
+                rls[k].x = two.x, rls[k].y = two.y;
+            }
+        }
+    }
+    ATTN_UNROLL
+    for (int k = 0; k < most; ++k) {
+        q.x[0] += y[k].x, q.x[1] += y[k].y, q.x[2] += y[k].z, q.x[3] += y[k].w;
+        q.l += rls[k].y;
+        rounded += rls[k].z;
+        weigh |= rls[k].y != 0.0f && rls[k].x != 0.0f;
     }
     if (weigh) { /* not all r are 0 */
         q.x[0] = q.x[1] = q.x[2] = q.x[3] = q.l = rounded = 0.0f;
@@ -1287,6 +1304,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_Q_AT
 #undef ATTN_EVEN
 #undef ATTN_SLICES
+#undef ATTN_MOST_PARTS
 #undef ATTN_CLUSTER_KERNEL
 #undef ATTN_O_AT
 #undef ATTN_RL_AT

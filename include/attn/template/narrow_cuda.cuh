@@ -2,18 +2,20 @@
  *
  * Included by decode_sm80.cuh for ATTN_NARROW, no guard.  Bytes lie in shared memory as they lie in the cache, and
  * become 16 bits in registers beside the products, in which every one of these numbers is exact: V the type of Q, since
- * P needs its range; K f16, which costs less, and a row of Q in bf16 is multiplied by the power of two that makes it fit.
+ * P needs its range; K f16, which costs less, and a row of Q in bf16 is multiplied by the power of two that makes it
+ * fit.
  *
  * ldmatrix moves 16 bits at a time, PER numbers rather than one, so what arrives in a register is not in the order of
  * an operand.  But a sum over dims may take them in any order that Q has, too, and rows of O^T may be any dims: so
  * nothing is moved within a warp.  Of what one ldmatrix brings, c being lane % 4 and x lane / 4:
  *
- *     K  a word has dims 2 PER c .. of one key         number i of it is k = 2 c + i / PER, of operand i % PER
+ *     K  a word has dims 2 PER c .. of one key             number i of it is k = 2 c + i / PER, of operand i % PER
  *     V  a word has dims PER x .. of keys 2 c and the next     number i % PER is row x of O^T's 8-row tile i % PER
  *
  * Scales, where one holds for a whole unit: K's is in what scores are multiplied with, V's in what O is.  Else they
- * come with the tile, [group][key]: K's multiply the sums of 32 dims, V's the weights of 32 dims before they are packed,
- * with f16 times `fold`, a power of two that keeps them in range; O is divided by it.  Zero points come with the tile. */
+ * come with the tile, [group][key]: K's multiply the sums of 32 dims, V's the weights of 32 dims before they are
+ * packed, with f16 times `fold`, a power of two that keeps them in range; O is divided by it.  Zero points come with
+ * the tile. */
 
 #include <attn/device/narrow.cuh>
 
@@ -57,7 +59,8 @@ ATTN_DEVICE void ATTN_FN(_v_pairs)(int type, uint32_t x, uint32_t *d)
 /* The scale of all numbers of the unit, unless scales come with the tiles. */
 ATTN_DEVICE float ATTN_FN(_unit_scale)(const attn_scale *s, int groups, const ATTN_FN(_unit) *u)
 {
-    return ATTN_SCALED && s->scale && !groups && u->len_k > 0 ? s->scale[u->b * s->stride[0] + u->g * s->stride[2]] : 1.0f;
+    const int one = ATTN_SCALED && s->scale && !groups && u->len_k > 0;
+    return one ? s->scale[u->b * s->stride[0] + u->g * s->stride[2]] : 1.0f;
 }
 
 /* Where those of the sequence, and of this head, begin that come with tiles; of a page without the page. */
@@ -69,7 +72,7 @@ ATTN_DEVICE int64_t ATTN_FN(_scales_of)(const ATTN_FN(_args) *a, const attn_scal
     return ATTN_PAGED && a->p.page_size ? head : head + u->b * s->stride[0] + u->base_k * s->stride[1];
 }
 
-/* Copies those of lane % ATTN_TILE_K's key, which lies in row `row` of `page`; zeros if it is not there. */
+/* Those of lane % ATTN_TILE_K's key, which lies in row `row` of `page`; zeros if it is not there. */
 ATTN_DEVICE void ATTN_FN(_copy_scales)(const attn_scale *s, int64_t from, int groups, int page, int row, int there,
                                        unsigned char *to, int zeros)
 {
@@ -86,8 +89,8 @@ ATTN_DEVICE void ATTN_FN(_copy_scales)(const attn_scale *s, int64_t from, int gr
     }
 }
 
-/* Two neighbouring scales, or zero points, of block `block` (of 32 dims), from key `key` on.  Blocks beyond the last dim
- * are as the last group: zeros times something that is finite. */
+/* Two neighbouring scales, or zero points, of block `block` (of 32 dims), from key `key` on.  Blocks beyond the last
+ * dim are as the last group: zeros times something that is finite. */
 ATTN_DEVICE float2 ATTN_FN(_two)(const unsigned char *scales, int groups, int shift, int block, int key)
 {
     const int group = block >> shift < groups ? block >> shift : groups - 1;
@@ -178,8 +181,8 @@ ATTN_DEVICE void ATTN_FN(_scale_sums)(const ATTN_FN(_state) *w, const unsigned c
 
 /* S = Q K^T of the tile at `tile`, as ATTN_FN(_scores).  type: a constant. */
 ATTN_DEVICE void ATTN_FN(_scores_of)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_state) *w,
-                                     const unsigned char *smem, ATTN_FN(_row_at) k, const unsigned char *tile, int stage,
-                                     float (*s)[ATTN_NK][4])
+                                     const unsigned char *smem, ATTN_FN(_row_at) k, const unsigned char *tile,
+                                     int stage, float (*s)[ATTN_NK][4])
 {
     const int per = ATTN_PER(type), pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), steps = per * pieces / 2;
     const unsigned char *const scales = ATTN_SCALED && a->k_groups ? tile + ATTN_K_SCALES : NULL;
@@ -203,7 +206,8 @@ ATTN_DEVICE void ATTN_FN(_scores_of)(int type, const ATTN_FN(_args) *a, const AT
                 uint32_t *const to = b[i / 2] + i % 2 * per;
                 ATTN_FN(_k_pairs)(type, x[i], to);
                 if (ATTN_SCALED && a->p.k_scale.zero) {
-                    const int block = n * per / 2 + (per == 4 ? i % 2 : 0), key = 16 * kk + i / 2 * 8 + attn__lane() / 4;
+                    const int block = n * per / 2 + (per == 4 ? i % 2 : 0);
+                    const int key = 16 * kk + i / 2 * 8 + attn__lane() / 4;
                     const float2 z = ATTN_FN(_two)(tile + ATTN_K_ZEROS, a->k_groups, a->k_shift, block, key & ~1);
                     const float own = key & 1 ? z.y : z.x;
                     ATTN_UNROLL

@@ -65,12 +65,14 @@ ATTN_DEVICE uint32_t attn__add_bf16x2(uint32_t x, uint32_t y)
 ATTN_DEVICE void attn__e4m3_to_bf16x2(uint32_t x, uint32_t *d)
 {
     for (int i = 0; i < 2; i++)
-        d[i] = attn__pack_bf16(attn__e4m3_to_f32((uint8_t)(x >> 8 * i)), attn__e4m3_to_f32((uint8_t)(x >> (8 * i + 16))));
+        d[i] = attn__pack_bf16(attn__e4m3_to_f32((uint8_t)(x >> 8 * i)),
+                               attn__e4m3_to_f32((uint8_t)(x >> (8 * i + 16))));
 }
 ATTN_DEVICE void attn__e5m2_to_bf16x2(uint32_t x, uint32_t *d)
 {
     for (int i = 0; i < 2; i++)
-        d[i] = attn__pack_bf16(attn__e5m2_to_f32((uint8_t)(x >> 8 * i)), attn__e5m2_to_f32((uint8_t)(x >> (8 * i + 16))));
+        d[i] = attn__pack_bf16(attn__e5m2_to_f32((uint8_t)(x >> 8 * i)),
+                               attn__e5m2_to_f32((uint8_t)(x >> (8 * i + 16))));
 }
 ATTN_DEVICE void attn__int8_to_bf16x2(uint32_t x, uint32_t *d)
 {
