@@ -956,17 +956,32 @@ ATTN_DEVICE ATTN_FN(_quad) ATTN_FN(_add)(const float *x, int pitch, const float 
     return q;
 }
 
-/* Stores four dims of a row, and its lse with the first ones. */
-ATTN_DEVICE void ATTN_FN(_put_quad)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int row, int d,
-                                    const ATTN_FN(_quad) *q)
+/* Where four dims of a row go: head, position, first dim, element of o. */
+typedef struct ATTN_FN(_target) {
+    int h, i, d;
+    int64_t to;
+} ATTN_FN(_target);
+
+ATTN_DEVICE ATTN_FN(_target) ATTN_FN(_target_of)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int row, int d)
 {
     const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, row);
-    const int h = ATTN_FN(_head)(a, u, at);
+    ATTN_FN(_target) t;
+    t.h = ATTN_FN(_head)(a, u, at);
+    t.i = at.i;
+    t.d = d;
+    t.to = ATTN_FN(_o_at)(a, u, at.i, t.h) + d * a->p.o.stride[3];
+    return t;
+}
+
+/* Stores them, and the row's lse with the first ones. */
+ATTN_DEVICE void ATTN_FN(_put_quad)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_target) t,
+                                    const ATTN_FN(_quad) *q)
+{
+    const int64_t to = t.to;
     float lse;
-    const float scale = ATTN_FN(_finish)(a, h, q->r, q->l, &lse);
-    const int64_t to = ATTN_FN(_o_at)(a, u, at.i, h) + d * a->p.o.stride[3];
-    if (d == 0)
-        ATTN_FN(_put_lse)(a, u, at.i, h, lse);
+    const float scale = ATTN_FN(_finish)(a, t.h, q->r, q->l, &lse);
+    if (t.d == 0)
+        ATTN_FN(_put_lse)(a, u, t.i, t.h, lse);
     if (a->wide_o) {
         uint2 pair;
         pair.x = ATTN_PACK(q->x[0] * scale, q->x[1] * scale);
@@ -1040,20 +1055,26 @@ ATTN_DEVICE void ATTN_FN(_send)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u
             attn__cluster_map(base + ATTN_BARRIER_AT, other), q->r, q->l);
 }
 
-/* Adds up what the blocks have sent and stores this block's slice. */
+/* Awaits what the blocks send, adds it up and stores this block's slice.  Where the first quads go is found before. */
 ATTN_DEVICE void ATTN_FN(_finish_slice)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int rank, unsigned char *smem)
 {
     const int each = ATTN_FN(_slice)(a, u), mine = ATTN_FN(_slice_quads)(a, u, rank), quads = ATTN_FN(_dim_v)(a) / 4;
     const float *const sent = (const float *)(const void *)(smem + ATTN_SENT_AT);
+    int awaited = 0;
     ATTN_NO_UNROLL
     for (int n = (int)threadIdx.x; n < mine; n += 32 * ATTN_WARPS) {
-        const int quad = (((n / 4) << a->cluster_log2) + rank) * 4 + n % 4, row = quad / quads, d = quad % quads * 4;
-        const float *const rl = sent + 2 * row;
+        const int quad = (((n / 4) << a->cluster_log2) + rank) * 4 + n % 4, row = quad / quads;
+        const ATTN_FN(_target) t = ATTN_FN(_target_of)(a, u, row, quad % quads * 4);
+        if (!awaited)
+            attn__cluster_mbarrier_wait(attn__shared_address(smem) + ATTN_BARRIER_AT, 0);
+        awaited = 1;
         const ATTN_FN(_quad) q =
-            ATTN_FN(_add)((const float *)(const void *)(smem + ATTN_SLICES_AT) + 4 * n, 4 * each, rl, 2 * ATTN_TILE_Q,
-                          a->cluster, ATTN_SLICES, 0);
-        ATTN_FN(_put_quad)(a, u, row, d, &q);
+            ATTN_FN(_add)((const float *)(const void *)(smem + ATTN_SLICES_AT) + 4 * n, 4 * each, sent + 2 * row,
+                          2 * ATTN_TILE_Q, a->cluster, ATTN_SLICES, 0);
+        ATTN_FN(_put_quad)(a, u, t, &q);
     }
+    if (!awaited) /* no block ends before it has all that others send to it */
+        attn__cluster_mbarrier_wait(attn__shared_address(smem) + ATTN_BARRIER_AT, 0);
 }
 #endif
 
@@ -1086,7 +1107,7 @@ ATTN_DEVICE void ATTN_FN(_deliver)(const ATTN_FN(_args) *a, int clusters, const 
         (void)clusters;
 #endif
         if (whole && (a->shares || a->parts == 1)) {
-            ATTN_FN(_put_quad)(a, u, row, d, &q);
+            ATTN_FN(_put_quad)(a, u, ATTN_FN(_target_of)(a, u, row, d), &q);
         } else {
             const int64_t to = work->part * a->part_rows +
                                (a->shares ? (int64_t)blockIdx.x * ATTN_TILE_Q + row : ATTN_FN(_part_row)(a, u, row));
@@ -1147,7 +1168,9 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
                 __syncwarp();
                 loader.feed = feed;
                 loader.work = work;
-                ATTN_FN(_load_work)(a, u, &loader);
+                if (w.pass)
+                    unit = *u;
+                ATTN_FN(_load_work)(a, &unit, &loader);
                 stage = 0;
                 started = 1;
                 empty = ATTN_STAGES;
@@ -1203,7 +1226,6 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
         }
 #if ATTN_CLUSTERS
         if (clusters) {
-            attn__cluster_mbarrier_wait(attn__shared_address(smem) + ATTN_BARRIER_AT, 0);
             ATTN_FN(_finish_slice)(a, u, attn__cluster_rank(), smem);
             break;
         }
