@@ -129,7 +129,7 @@ attn_each([[_f]], (attn_flags), [[m4_undefine([[_has_]]_f)]])m4_dnl
 m4_ifelse([[$1]], none, [[]],
 [[$1]], all, [[attn_each([[_f]], (attn_flags), [[m4_define([[_has_]]_f)]])m4_define([[attn_SUFFIX]], _all)m4_dnl
 m4_ifelse(attn_KERNEL attn_ARCH, forward sm90, [[m4_undefine([[_has_paged]])]])m4_dnl
-attn_if_mma([[m4_undefine([[_has_rope]])]])m4_dnl
+m4_ifelse(attn_KERNEL, forward, [[attn_if_mma([[m4_undefine([[_has_rope]])]])]])m4_dnl
 m4_ifelse(attn_KV_DTYPE, narrow, [[]], [[m4_undefine([[_has_scaled]])]])]],
 [[attn_each([[_f]], (m4_translit([[$1]], +, [[,]])), [[_flag([[$1]], _f)]])]])]])
 m4_define([[_flag]], [[m4_ifelse(attn_place([[$2]], attn_flags), -1,
@@ -169,7 +169,8 @@ attn_each([[_k]], (warps, blocks), [[m4_ifdef([[_set_]]_k, m4_dnl
 [[attn_fail([[tune has ']]_k[[', which arch 'sm90' sets by itself]])]])]])]])m4_dnl
 attn_if_mma([[]], [[m4_ifdef([[_set_rows]], m4_dnl
 [[attn_fail([[tune has 'rows', which is for archs 'sm75', 'sm80' and 'sm90']])]])]])m4_dnl
-attn_if_mma([[attn_if(rope, [[attn_fail([[flags has 'rope', must not on arch ']]attn_ARCH[[']])]])]])m4_dnl
+m4_ifelse(attn_KERNEL, forward, [[attn_if_mma([[attn_if(rope, m4_dnl
+[[attn_fail([[flags has 'rope', must not on arch ']]attn_ARCH[[']])]])]])]])m4_dnl
 attn_if(scaled, [[m4_ifelse(attn_KV_DTYPE, narrow, [[]], m4_dnl
 [[attn_fail([[flags has 'scaled', must have dtype ']]attn_DTYPE[[:narrow' too]])]])]])m4_dnl
 attn_if_res([[m4_ifelse(attn_GQA:attn_SUFFIX:attn_KV_DTYPE:attn_HEAD_DIM_V, any::attn_DTYPE:attn_HEAD_DIM, [[]], m4_dnl

@@ -17,6 +17,7 @@
 #define ATTN_BOOL_MASK 1
 #define ATTN_VARLEN 1
 #define ATTN_PAGED 1
+#define ATTN_ROPE 1
 #define ATTN_TILE_Q 16
 #define ATTN_TILE_K 16
 #define ATTN_WARPS 3

@@ -19,6 +19,7 @@
 #define ATTN_VARLEN 1
 #define ATTN_PAGED 1
 #define ATTN_SCALED 1
+#define ATTN_ROPE 1
 #define ATTN_TILE_Q 16
 #define ATTN_TILE_K 16
 #define ATTN_WARPS 8

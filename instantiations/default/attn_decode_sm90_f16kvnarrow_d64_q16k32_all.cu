@@ -18,6 +18,7 @@
 #define ATTN_VARLEN 1
 #define ATTN_PAGED 1
 #define ATTN_SCALED 1
+#define ATTN_ROPE 1
 #define ATTN_TILE_Q 16
 #define ATTN_TILE_K 32
 #define ATTN_WARPS 8

@@ -187,8 +187,8 @@
 #if ATTN_SCALED && ATTN_KV_DTYPE != ATTN_NARROW
 #error "attn: ATTN_SCALED needs ATTN_KV_DTYPE ATTN_NARROW: no other type has scales"
 #endif
-#if ATTN_ROPE && ATTN_ARCH >= ATTN_ARCH_SM75
-#error "attn: ATTN_ROPE must be 0 on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90; rotate q by attn_append_kv, or use ATTN_ARCH_SIMT"
+#if ATTN_ROPE && ATTN_ARCH >= ATTN_ARCH_SM75 && ATTN_KERNEL != ATTN_KERNEL_DECODE
+#error "attn: ATTN_ROPE must be 0 on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90 in ATTN_KERNEL_FORWARD; rotate q by attn_append_kv, or use ATTN_ARCH_SIMT"
 #endif
 #if ATTN_PAGED && ATTN_ARCH == ATTN_ARCH_SM90 && ATTN_KERNEL == ATTN_KERNEL_FORWARD
 #error "attn: ATTN_PAGED must be 0 on ATTN_ARCH_SM90 in ATTN_KERNEL_FORWARD, which copies boxes of a tensor; use ATTN_ARCH_SM80"
