@@ -341,6 +341,7 @@ typedef struct ATTN_FN(_state) {
 #if ATTN_KV_DTYPE == ATTN_NARROW
     float up[2 * ATTN_RM];        /* scale of K, by what its row of Q was multiplied with */
     float v_scale, fold;          /* of V; the scales of tiles are multiplied with fold */
+    float scaled[ATTN_RN];        /* sum of P times a scale, of which `rounded` is */
 #endif
 } ATTN_FN(_state);
 
@@ -418,10 +419,12 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
             uint32_t q[4];
             ATTN_UNROLL
             for (int n = 0; n < 2; ++n) {
-                if (ATTN_TILE_Q == 8 && n)
-                    q[1] = q[3] = (uint32_t)attn__anew(0);
-                else
+                if (ATTN_TILE_Q == 8 && n) { /* each of its own, as below */
+                    q[1] = (uint32_t)attn__anew(0);
+                    q[3] = (uint32_t)attn__anew(0);
+                } else {
                     ATTN_FN(_q_pairs)(a->p.k.dtype, row[n], ks, dim, down[n], &q[n], &q[2 + n]);
+                }
             }
             if (ATTN_KEEP_Q) {
                 ATTN_UNROLL
@@ -468,8 +471,9 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
         __syncthreads();
 }
 
-ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
+ATTN_DEVICE void ATTN_FN(_clear)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w)
 {
+    (void)a;
     ATTN_UNROLL
     for (int n = 0; n < ATTN_RN; ++n) {
         ATTN_UNROLL
@@ -479,7 +483,10 @@ ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
         w->minus_r[n] = 0.0f;
     }
 #if ATTN_KV_DTYPE == ATTN_NARROW
-    w->fold = ATTN_FOLD_FIRST;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_RN; ++n)
+        w->scaled[n] = 0.0f;
+    w->fold = ATTN_DTYPE == ATTN_F16 && ATTN_SCALED && a->v_groups && w->pass < 2 ? ATTN_FOLD_FIRST : 1.0f;
 #endif
 }
 
@@ -601,6 +608,9 @@ ATTN_DEVICE void ATTN_FN(_lift)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, con
         w->minus_r[n] = -now;
         w->l[n] *= factor;
         w->rounded[n] *= factor;
+#if ATTN_KV_DTYPE == ATTN_NARROW
+        w->scaled[n] *= factor;
+#endif
         ATTN_UNROLL
         for (int e = 0; e < 4 * ATTN_NV; ++e)
             w->o[n][e / 4][e % 4] *= factors[e % 2];
@@ -651,6 +661,10 @@ ATTN_DEVICE void ATTN_FN(_split)(const ATTN_FN(_args) *a, int pass, unsigned cha
         *at = ATTN_FN(_split_pair)(pass, *at);
 #endif
     }
+#if ATTN_SCALED
+    if (pass >= 2)
+        ATTN_FN(_put_ones)(v + ATTN_V_SCALES - ATTN_TILE_K * ATTN_K_BYTES, a->v_groups);
+#endif
     __syncwarp();
 }
 
@@ -867,10 +881,17 @@ ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *
     ATTN_UNROLL
     for (int n = 0; n < ATTN_RN; ++n) {
         float l = w->l[n], rounded = w->rounded[n];
+#if ATTN_KV_DTYPE == ATTN_NARROW
+        float scaled = w->scaled[n] + attn__shuffle_xor(w->scaled[n], 1);
+        scaled += attn__shuffle_xor(scaled, 2);
+#endif
         l += attn__shuffle_xor(l, 1);
         rounded += attn__shuffle_xor(rounded, 1);
         l += attn__shuffle_xor(l, 2);
         rounded += attn__shuffle_xor(rounded, 2);
+#if ATTN_KV_DTYPE == ATTN_NARROW
+        rounded = scaled != 0.0f ? l * (rounded / scaled) : l;
+#endif
         if (lane % 4 == 0)
             *(float4 *)(void *)(rl + (lane / 4 + 8 * n) * 4) = make_float4(-w->minus_r[n], l, rounded, 0.0f);
         ATTN_UNROLL
@@ -1139,6 +1160,15 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
     if (!clusters && a->parts > 1)
         attn__grid_launch_next(); /* the merge */
 #endif
+#if ATTN_SCALED
+    ATTN_NO_UNROLL
+    for (int n = 0; n < ATTN_STAGES; ++n) { /* where none will come with tiles */
+        if (!a->k_groups)
+            ATTN_FN(_put_ones)(ring + n * ATTN_STAGE_BYTES + ATTN_K_SCALES, 0);
+        if (!a->v_groups)
+            ATTN_FN(_put_ones)(ring + n * ATTN_STAGE_BYTES + ATTN_V_SCALES, 0);
+    }
+#endif
     ATTN_FN(_feed_start)(a, clusters, &feed);
     w.unit = ATTN_FN(_has_score)(a) ? 1.0f : a->scale_log2;
     for (;;) {
@@ -1175,7 +1205,7 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
                 started = 1;
                 empty = ATTN_STAGES;
             }
-            ATTN_FN(_clear)(&w);
+            ATTN_FN(_clear)(a, &w);
             ATTN_NO_UNROLL
             for (int t = work.from + warp; t < work.to || empty > 0;) {
                 const int at = stage * ATTN_STAGE_BYTES;

@@ -15,7 +15,8 @@
  * Scales, where one holds for a whole unit: K's is in what scores are multiplied with, V's in what O is.  Else they
  * come with the tile, [group][key]: K's multiply the sums of 32 dims, V's the weights of 32 dims before they are
  * packed, with f16 times `fold`, a power of two that keeps them in range; O is divided by it.  Zero points come with
- * the tile. */
+ * the tile.  What weights are rounded to is made up for, as elsewhere; but where each group of dims has others, by a
+ * second product with what they have lost. */
 
 #include <attn/device/narrow.cuh>
 
@@ -93,7 +94,7 @@ ATTN_DEVICE void ATTN_FN(_copy_scales)(const attn_scale *s, int64_t from, int gr
  * dim are as the last group: zeros times something that is finite. */
 ATTN_DEVICE float2 ATTN_FN(_two)(const unsigned char *scales, int groups, int shift, int block, int key)
 {
-    const int group = block >> shift < groups ? block >> shift : groups - 1;
+    const int last = groups > 1 ? groups - 1 : 0, group = block >> shift < last ? block >> shift : last;
     return *(const float2 *)(const void *)(scales + (group * ATTN_TILE_K + key) * 4);
 }
 
@@ -154,47 +155,36 @@ ATTN_DEVICE void ATTN_FN(_q_pairs)(int type, const uint16_t *row, int ks, int di
 
 /* ---- the products of a tile --------------------------------------------------------------------------- */
 
-/* s += the sums of some dims times the scale of their group and of Q, for the keys 16 kk ..; the sums begin anew. */
-ATTN_DEVICE void ATTN_FN(_scale_sums)(const ATTN_FN(_state) *w, const unsigned char *scales, int groups, int shift,
-                                      int block, int kk, float (*sum)[ATTN_RM][ATTN_NK][4], float (*s)[ATTN_NK][4])
+/* Mostly, all is one run of instructions: where no scales come with tiles, ones lie in their place.  `careful`: with
+ * zero points; of V also with groups, and on the way to what is not finite.  type and careful: constants. */
+
+/* s += the sums over block `block` of dims times the scales of its group and of Q, for the keys 16 kk .. */
+ATTN_DEVICE void ATTN_FN(_scale_sums)(const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, const unsigned char *tile,
+                                      int block, int kk, float (*sum)[2][4], float (*s)[ATTN_NK][4])
 {
     ATTN_UNROLL
-    for (int n = 2 * kk; n < 2 * kk + 2; ++n) {
+    for (int n = 0; n < 2; ++n) {
         float2 by = make_float2(1.0f, 1.0f);
-        if (scales)
-            by = ATTN_FN(_two)(scales, groups, shift, block, 8 * n + attn__lane() % 4 * 2);
+        if (ATTN_SCALED)
+            by = ATTN_FN(_two)(tile + ATTN_K_SCALES, a->k_groups, a->k_shift, block,
+                               16 * kk + 8 * n + attn__lane() % 4 * 2);
         ATTN_UNROLL
-        for (int e = 0; e < 4 * ATTN_RM; ++e) {
-            if (e / 2 >= ATTN_RN)
-                continue;
-            float *const to = &s[e / 4][n][e % 4];
-            float x = 0.0f;
-            ATTN_UNROLL
-            for (int chain = 0; chain < ATTN_CHAINS; ++chain) {
-                x += sum[chain][e / 4][n][e % 4];
-                sum[chain][e / 4][n][e % 4] = 0.0f;
-            }
-            *to = fmaf(x, w->up[e / 2] * (e % 2 ? by.y : by.x), *to);
+        for (int e = 0; e < 2 * ATTN_RN; ++e) {
+            float *const to = &s[e / 4][2 * kk + n][e % 4];
+            *to = fmaf(sum[e / 4][n][e % 4], w->up[e / 2] * (e % 2 ? by.y : by.x), *to);
         }
     }
 }
 
-/* S = Q K^T of the tile at `tile`, as ATTN_FN(_scores).  type: a constant. */
-ATTN_DEVICE void ATTN_FN(_scores_of)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_state) *w,
+/* S = Q K^T of the tile at `tile`, as ATTN_FN(_scores). */
+ATTN_DEVICE void ATTN_FN(_scores_of)(int type, int careful, const ATTN_FN(_args) *a, const ATTN_FN(_state) *w,
                                      const unsigned char *smem, ATTN_FN(_row_at) k, const unsigned char *tile,
                                      int stage, float (*s)[ATTN_NK][4])
 {
-    const int per = ATTN_PER(type), pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), steps = per * pieces / 2;
-    const unsigned char *const scales = ATTN_SCALED && a->k_groups ? tile + ATTN_K_SCALES : NULL;
-    const int grouped = ATTN_SCALED && a->k_groups > 1;
-    float sum[ATTN_CHAINS][ATTN_RM][ATTN_NK][4];
+    const int per = ATTN_PER(type), pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM, type);
     ATTN_UNROLL
-    for (int n = 0; n < ATTN_RM * ATTN_NK * 4; ++n) {
+    for (int n = 0; n < ATTN_RM * ATTN_NK * 4; ++n)
         s[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = 0.0f;
-        ATTN_UNROLL
-        for (int chain = 0; chain < ATTN_CHAINS; ++chain)
-            sum[chain][n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = 0.0f;
-    }
     ATTN_UNROLL
     for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
         ATTN_UNROLL
@@ -205,7 +195,7 @@ ATTN_DEVICE void ATTN_FN(_scores_of)(int type, const ATTN_FN(_args) *a, const AT
             for (int i = 0; i < 4; ++i) {
                 uint32_t *const to = b[i / 2] + i % 2 * per;
                 ATTN_FN(_k_pairs)(type, x[i], to);
-                if (ATTN_SCALED && a->p.k_scale.zero) {
+                if (ATTN_SCALED && careful && a->p.k_scale.zero) {
                     const int block = n * per / 2 + (per == 4 ? i % 2 : 0);
                     const int key = 16 * kk + i / 2 * 8 + attn__lane() / 4;
                     const float2 z = ATTN_FN(_two)(tile + ATTN_K_ZEROS, a->k_groups, a->k_shift, block, key & ~1);
@@ -216,38 +206,45 @@ ATTN_DEVICE void ATTN_FN(_scores_of)(int type, const ATTN_FN(_args) *a, const AT
                 }
             }
             ATTN_UNROLL
-            for (int step = 0; step < per; ++step) {
-                const int ks = n * per + step;
+            for (int block = 0; block < per / 2; ++block) {
+                float sum[ATTN_RM][2][4];
                 ATTN_UNROLL
-                for (int m = 0; m < ATTN_RM; ++m) {
-                    const uint32_t *q = w->q[m][ks];
-                    uint32_t own[4];
-                    if (!ATTN_KEEP_Q) {
-                        const uint4 y = *(const uint4 *)(const void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 +
-                                                                       attn__lane() * 16);
-                        own[0] = y.x, own[1] = y.y, own[2] = y.z, own[3] = y.w;
-                        q = own;
+                for (int e = 0; e < 8 * ATTN_RM; ++e)
+                    sum[e / 8][e / 4 % 2][e % 4] = 0.0f;
+                ATTN_UNROLL
+                for (int step = 2 * block; step < 2 * block + 2; ++step) {
+                    const int ks = n * per + step;
+                    ATTN_UNROLL
+                    for (int m = 0; m < ATTN_RM; ++m) {
+                        const uint32_t *q = w->q[m][ks];
+                        uint32_t own[4];
+                        if (!ATTN_KEEP_Q) {
+                            const uint4 y = *(const uint4 *)(const void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 +
+                                                                           attn__lane() * 16);
+                            own[0] = y.x, own[1] = y.y, own[2] = y.z, own[3] = y.w;
+                            q = own;
+                        }
+                        attn__mma_f16(sum[m][0], q, b[0] + 2 * step);
+                        attn__mma_f16(sum[m][1], q, b[1] + 2 * step);
                     }
-                    attn__mma_f16(sum[ks % ATTN_CHAINS][m][2 * kk], q, b[0] + 2 * step);
-                    attn__mma_f16(sum[ks % ATTN_CHAINS][m][2 * kk + 1], q, b[1] + 2 * step);
                 }
-                if (ks == steps - 1 || (ks % 2 && grouped))
-                    ATTN_FN(_scale_sums)(w, scales, a->k_groups, a->k_shift, ks / 2, kk, sum, s);
+                ATTN_FN(_scale_sums)(a, w, tile, n * per / 2 + block, kk, sum, s);
             }
         }
     }
 }
 
-/* P of the keys 16 kk .. as operands, times the scales of block `block` of V, if there are any.  That product is no
- * longer P alone, and cannot be made up for by the sum of what P was rounded to: `rest` has what it lost. */
-ATTN_DEVICE void ATTN_FN(_weights)(ATTN_FN(_state) *w, const unsigned char *scales, int groups, int shift,
+/* P of the keys 16 kk .. as operands, times the scales of block `block` of V. */
+ATTN_DEVICE void ATTN_FN(_weights)(int careful, const ATTN_FN(_args) *a, ATTN_FN(_state) *w, const unsigned char *tile,
                                    int block, int kk, float (*p)[ATTN_NK][2], uint32_t (*to)[2], uint32_t (*rest)[2])
 {
     ATTN_UNROLL
     for (int e = 0; e < 2; ++e) {
         float2 by = make_float2(1.0f, 1.0f);
-        if (scales) {
-            by = ATTN_FN(_two)(scales, groups, shift, block, 16 * kk + 8 * e + attn__lane() % 4 * 2);
+        if (ATTN_SCALED)
+            by = ATTN_FN(_two)(tile + ATTN_V_SCALES, a->v_groups, a->v_shift, block,
+                               16 * kk + 8 * e + attn__lane() % 4 * 2);
+        if (ATTN_DTYPE == ATTN_F16) {
             by.x *= w->fold;
             by.y *= w->fold;
         }
@@ -255,27 +252,27 @@ ATTN_DEVICE void ATTN_FN(_weights)(ATTN_FN(_state) *w, const unsigned char *scal
         for (int r = 0; r < ATTN_RN; ++r) {
             const float *const x = p[r][2 * kk + e];
             float low = x[0] * by.x, high = x[1] * by.y;
-            if (w->pass) { /* what is hidden may have a scale that is not finite */
+            if (careful) { /* what is hidden may have a scale that is not finite */
                 low = x[0] == 0.0f ? 0.0f : low;
                 high = x[1] == 0.0f ? 0.0f : high;
             }
             to[r][e] = ATTN_PACK(low, high);
             const float packed[2] = { ATTN_LOW(to[r][e]), ATTN_HIGH(to[r][e]) };
             rest[r][e] = ATTN_PACK(low - packed[0], high - packed[1]);
-            if (block == 0)
-                w->rounded[r] += scales ? x[0] + x[1] : packed[0] + packed[1];
+            if (block == 0) {
+                w->scaled[r] += low + high;
+                w->rounded[r] += careful ? low + high : packed[0] + packed[1];
+            }
         }
     }
 }
 
-/* P = 2^(S - r); O^T += V^T P^T, as ATTN_FN(_values).  type: a constant. */
-ATTN_DEVICE void ATTN_FN(_values_of)(int type, const ATTN_FN(_args) *a, ATTN_FN(_state) *w, ATTN_FN(_row_at) v_row,
-                                     const unsigned char *tile, int stage, float (*s)[ATTN_NK][4])
+/* P = 2^(S - r); O^T += V^T P^T, as ATTN_FN(_values). */
+ATTN_DEVICE void ATTN_FN(_values_of)(int type, int careful, const ATTN_FN(_args) *a, ATTN_FN(_state) *w,
+                                     ATTN_FN(_row_at) v_row, const unsigned char *tile, int stage,
+                                     float (*s)[ATTN_NK][4])
 {
     const int per = ATTN_PER(type), pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type);
-    const unsigned char *const scales =
-        ATTN_SCALED && a->v_groups && w->pass < 2 ? tile + ATTN_V_SCALES : NULL;
-    const int grouped = ATTN_SCALED && a->v_groups > 1;
     float p[ATTN_RN][ATTN_NK][2];
     ATTN_UNROLL
     for (int n = 0; n < ATTN_RN * ATTN_NK * 2; ++n) {
@@ -285,8 +282,6 @@ ATTN_DEVICE void ATTN_FN(_values_of)(int type, const ATTN_FN(_args) *a, ATTN_FN(
     }
     ATTN_UNROLL
     for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
-        uint32_t weights[ATTN_RN][2], rest[ATTN_RN][2];
-        ATTN_FN(_weights)(w, scales, a->v_groups, a->v_shift, 0, kk, p, weights, rest);
         ATTN_UNROLL
         for (int n = 0; n < pieces / 2; ++n) {
             uint32_t x[4], v[2][8]; /* keys 16 kk .. and 8 further: 8 dims each */
@@ -295,7 +290,7 @@ ATTN_DEVICE void ATTN_FN(_values_of)(int type, const ATTN_FN(_args) *a, ATTN_FN(
             for (int i = 0; i < 4; ++i) {
                 uint32_t *const to = v[i / 2] + i % 2 * per;
                 ATTN_FN(_v_pairs)(type, x[i], to);
-                if (ATTN_SCALED && a->p.v_scale.zero && w->pass < 2) {
+                if (ATTN_SCALED && careful && a->p.v_scale.zero && w->pass < 2) {
                     const int block = n * per / 2 + (per == 4 ? i % 2 : 0);
                     const float2 z = ATTN_FN(_two)(tile + ATTN_V_ZEROS, a->v_groups, a->v_shift, block,
                                                    16 * kk + i / 2 * 8 + attn__lane() % 4 * 2);
@@ -304,17 +299,17 @@ ATTN_DEVICE void ATTN_FN(_values_of)(int type, const ATTN_FN(_args) *a, ATTN_FN(
                         to[m] = ATTN_ADD(to[m], ATTN_PACK(-z.x, -z.y));
                 }
             }
+            uint32_t weights[ATTN_RN][2], rest[ATTN_RN][2];
             ATTN_UNROLL
             for (int m = 0; m < per; ++m) {
-                const int nv = n * per + m;
                 const uint32_t own[4] = { v[0][2 * m], v[0][2 * m + 1], v[1][2 * m], v[1][2 * m + 1] };
-                if (nv > 0 && nv % 2 == 0 && grouped)
-                    ATTN_FN(_weights)(w, scales, a->v_groups, a->v_shift, nv / 2, kk, p, weights, rest);
+                if (m % 2 == 0)
+                    ATTN_FN(_weights)(careful, a, w, tile, n * per / 2 + m / 2, kk, p, weights, rest);
                 ATTN_UNROLL
                 for (int r = 0; r < ATTN_RN; ++r) {
-                    ATTN_FN(_mma)(w->o[r][nv], own, weights[r]);
-                    if (scales)
-                        ATTN_FN(_mma)(w->o[r][nv], own, rest[r]);
+                    ATTN_FN(_mma)(w->o[r][n * per + m], own, weights[r]);
+                    if (careful)
+                        ATTN_FN(_mma)(w->o[r][n * per + m], own, rest[r]);
                 }
             }
         }
@@ -325,28 +320,52 @@ ATTN_DEVICE void ATTN_FN(_values_of)(int type, const ATTN_FN(_args) *a, ATTN_FN(
 ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, const unsigned char *smem,
                                   ATTN_FN(_row_at) k, const unsigned char *tile, int stage, float (*s)[ATTN_NK][4])
 {
-    const int type = a->p.k.dtype;
-    if (type == ATTN_E4M3)
-        ATTN_FN(_scores_of)(ATTN_E4M3, a, w, smem, k, tile, stage, s);
-    else if (type == ATTN_E5M2)
-        ATTN_FN(_scores_of)(ATTN_E5M2, a, w, smem, k, tile, stage, s);
-    else if (type == ATTN_INT8)
-        ATTN_FN(_scores_of)(ATTN_INT8, a, w, smem, k, tile, stage, s);
-    else
-        ATTN_FN(_scores_of)(ATTN_INT4, a, w, smem, k, tile, stage, s);
+    const int type = a->p.k.dtype, careful = ATTN_SCALED && a->p.k_scale.zero;
+    if (type == ATTN_E4M3 && !careful)
+        ATTN_FN(_scores_of)(ATTN_E4M3, 0, a, w, smem, k, tile, stage, s);
+    else if (type == ATTN_E5M2 && !careful)
+        ATTN_FN(_scores_of)(ATTN_E5M2, 0, a, w, smem, k, tile, stage, s);
+    else if (type == ATTN_INT8 && !careful)
+        ATTN_FN(_scores_of)(ATTN_INT8, 0, a, w, smem, k, tile, stage, s);
+    else if (type == ATTN_INT4 && !careful)
+        ATTN_FN(_scores_of)(ATTN_INT4, 0, a, w, smem, k, tile, stage, s);
+    else if (type == ATTN_E4M3 && careful)
+        ATTN_FN(_scores_of)(ATTN_E4M3, 1, a, w, smem, k, tile, stage, s);
+    else if (type == ATTN_E5M2 && careful)
+        ATTN_FN(_scores_of)(ATTN_E5M2, 1, a, w, smem, k, tile, stage, s);
+    else if (type == ATTN_INT8 && careful)
+        ATTN_FN(_scores_of)(ATTN_INT8, 1, a, w, smem, k, tile, stage, s);
+    else if (type == ATTN_INT4 && careful)
+        ATTN_FN(_scores_of)(ATTN_INT4, 1, a, w, smem, k, tile, stage, s);
 }
 ATTN_DEVICE void ATTN_FN(_values)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, ATTN_FN(_row_at) v,
                                   const unsigned char *tile, int stage, float (*s)[ATTN_NK][4])
 {
-    const int type = a->p.k.dtype;
-    if (type == ATTN_E4M3)
-        ATTN_FN(_values_of)(ATTN_E4M3, a, w, v, tile, stage, s);
-    else if (type == ATTN_E5M2)
-        ATTN_FN(_values_of)(ATTN_E5M2, a, w, v, tile, stage, s);
-    else if (type == ATTN_INT8)
-        ATTN_FN(_values_of)(ATTN_INT8, a, w, v, tile, stage, s);
-    else
-        ATTN_FN(_values_of)(ATTN_INT4, a, w, v, tile, stage, s);
+    const int type = a->p.k.dtype, careful = w->pass || (ATTN_SCALED && (a->p.v_scale.zero || a->v_groups > 1));
+    if (type == ATTN_E4M3 && !careful)
+        ATTN_FN(_values_of)(ATTN_E4M3, 0, a, w, v, tile, stage, s);
+    else if (type == ATTN_E5M2 && !careful)
+        ATTN_FN(_values_of)(ATTN_E5M2, 0, a, w, v, tile, stage, s);
+    else if (type == ATTN_INT8 && !careful)
+        ATTN_FN(_values_of)(ATTN_INT8, 0, a, w, v, tile, stage, s);
+    else if (type == ATTN_INT4 && !careful)
+        ATTN_FN(_values_of)(ATTN_INT4, 0, a, w, v, tile, stage, s);
+    else if (type == ATTN_E4M3 && careful)
+        ATTN_FN(_values_of)(ATTN_E4M3, 1, a, w, v, tile, stage, s);
+    else if (type == ATTN_E5M2 && careful)
+        ATTN_FN(_values_of)(ATTN_E5M2, 1, a, w, v, tile, stage, s);
+    else if (type == ATTN_INT8 && careful)
+        ATTN_FN(_values_of)(ATTN_INT8, 1, a, w, v, tile, stage, s);
+    else if (type == ATTN_INT4 && careful)
+        ATTN_FN(_values_of)(ATTN_INT4, 1, a, w, v, tile, stage, s);
+}
+
+/* Ones for all scales of V of a tile, or of K. */
+ATTN_DEVICE void ATTN_FN(_put_ones)(unsigned char *scales, int groups)
+{
+    ATTN_NO_UNROLL
+    for (int n = attn__lane(); n < (groups ? groups : 1) * ATTN_TILE_K; n += 32)
+        *(float *)(void *)(scales + n * 4) = 1.0f;
 }
 
 /* The greatest scale of V in the tile, of those that this lane looks at. */

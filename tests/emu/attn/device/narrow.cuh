@@ -4,6 +4,11 @@
 
 #include <attn/device/math.cuh>
 
+ATTN_DEVICE uint32_t attn__and_xor(uint32_t x, uint32_t y, uint32_t z)
+{
+    return (x & y) ^ z;
+}
+
 /* Sums and products of f16 are exact in f64. */
 ATTN_DEVICE uint32_t attn__fma_f16x2(uint32_t x, uint32_t y, uint32_t z)
 {
