@@ -25,13 +25,13 @@ attn_row(decode,  sm80, T,     16..256,     any, all,    8,    16,    warps=2+ro
 //
 //       KERNEL   ARCH  DTYPE     HEAD_DIM GQA  FLAGS  TILE_Q TILE_K TUNE
 attn_each([[T]], (bf16, f16), [[
-attn_row(decode,  sm90, T:narrow, 128,     any, all,    8,    16,    warps=8+stages=4+rows=8)
-attn_row(decode,  sm90, T:narrow, 128,     any, all,    16,   16,    warps=8+stages=3+rows=64)
-attn_row(decode,  sm90, T:narrow, 64,      any, all,    16,   32,    warps=8+stages=4+rows=64)
-attn_row(decode,  sm90, T:narrow, 16..128, any, all,    16,   16,    warps=8+stages=3+rows=64)
-attn_row(decode,  sm90, T:narrow, 16..256, any, all,    8,    16,    warps=6+stages=2+rows=32)
-attn_row(decode,  sm80, T:narrow, 16..128, any, all,    16,   16,    warps=4+rows=64)
-attn_row(decode,  sm80, T:narrow, 16..256, any, all,    8,    16,    warps=4+rows=32)
+attn_row(decode,  sm90, T:narrow, 128,     any, all,    8,    16,    warps=8+stages=4+rows=8+spill=16)
+attn_row(decode,  sm90, T:narrow, 128,     any, all,    16,   16,    warps=8+stages=3+rows=64+spill=16)
+attn_row(decode,  sm90, T:narrow, 64,      any, all,    16,   16,    warps=8+stages=4+rows=64)
+attn_row(decode,  sm90, T:narrow, 16..128, any, all,    16,   16,    warps=8+stages=3+rows=64+spill=16)
+attn_row(decode,  sm90, T:narrow, 16..256, any, all,    8,    16,    warps=6+stages=2+rows=32+spill=192)
+attn_row(decode,  sm80, T:narrow, 16..128, any, all,    16,   16,    warps=4+rows=64+spill=16)
+attn_row(decode,  sm80, T:narrow, 16..256, any, all,    8,    16,    warps=4+rows=32+spill=64)
 ]])
 //
 // Hopper, where tensors are dense or packed: TMA cannot follow a page table.  What a decoder needs has rows of its
