@@ -25,7 +25,7 @@ attn_row(decode,  sm80, T,     16..256,     any, all,    8,    16,    warps=2+ro
 //
 //       KERNEL   ARCH  DTYPE     HEAD_DIM GQA  FLAGS  TILE_Q TILE_K TUNE
 attn_each([[T]], (bf16, f16), [[
-attn_row(decode,  sm90, T:narrow, 128,     any, all,    8,    16,    warps=8+stages=4+rows=8+spill=16)
+attn_row(decode,  sm90, T:narrow, 128,     any, all,    8,    32,    warps=8+rows=8+spill=256)
 attn_row(decode,  sm90, T:narrow, 128,     any, all,    16,   16,    warps=8+stages=3+rows=64+spill=16)
 attn_row(decode,  sm90, T:narrow, 64,      any, all,    16,   16,    warps=8+stages=4+rows=64)
 attn_row(decode,  sm90, T:narrow, 16..128, any, all,    16,   16,    warps=8+stages=3+rows=64+spill=16)

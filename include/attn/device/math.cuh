@@ -98,7 +98,9 @@ ATTN_DEVICE float attn__low_f16(uint32_t pair)
 }
 ATTN_DEVICE float attn__high_f16(uint32_t pair)
 {
-    return attn__low_f16(pair >> 16);
+    float f;
+    asm("{\n.reg .b16 l, h;\nmov.b32 {l, h}, %1;\ncvt.f32.f16 %0, h;\n}" : "=f"(f) : "r"(pair));
+    return f;
 }
 ATTN_DEVICE float attn__low_bf16(uint32_t pair)
 {

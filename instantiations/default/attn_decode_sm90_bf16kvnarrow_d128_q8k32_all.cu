@@ -1,5 +1,5 @@
 /* Made by gen/gen.sh from default.m4.  Do not edit: edit the table and run gen/gen.sh (docs/tables.md). */
-#define ATTN_NAME attn_decode_sm90_bf16kvnarrow_d128_q8k16_all
+#define ATTN_NAME attn_decode_sm90_bf16kvnarrow_d128_q8k32_all
 #define ATTN_EXPORT 1
 #define ATTN_KERNEL ATTN_KERNEL_DECODE
 #define ATTN_ARCH ATTN_ARCH_SM90
@@ -20,9 +20,8 @@
 #define ATTN_SCALED 1
 #define ATTN_ROPE 1
 #define ATTN_TILE_Q 8
-#define ATTN_TILE_K 16
+#define ATTN_TILE_K 32
 #define ATTN_WARPS 8
-#define ATTN_STAGES 4
 #define ATTN_ROWS 8
-#define ATTN_SPILL 16
+#define ATTN_SPILL 256
 #include <attn/attn.cuh>
