@@ -44,12 +44,12 @@ ATTN_DEVICE void prim_dump(unsigned char *global, const unsigned char *shared, i
 
 /* ---- any GPU -------------------------------------------------------------------------------------- */
 
-/* in: x, y of each thread; out: 13 words of each. */
+/* in: x, y of each thread; out: 14 words of each. */
 ATTN_GLOBAL(prim_math, prim_args, 128, 1)
 {
     const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     const float x = ((const float *)(const void *)a.in)[2 * i], y = ((const float *)(const void *)a.in)[2 * i + 1];
-    float *out = (float *)(void *)a.out + 13 * i;
+    float *out = (float *)(void *)a.out + 14 * i;
     uint32_t *bits = (uint32_t *)(void *)out;
     out[0] = attn__exp2(x);
     out[1] = attn__log2(x);
@@ -64,6 +64,7 @@ ATTN_GLOBAL(prim_math, prim_args, 128, 1)
     out[10] = attn__tanh_f32(x);
     out[11] = attn__reciprocal(x);
     out[12] = attn__inverse_root(x);
+    out[13] = attn__tanh_near(x > -2.0f && x < 2.0f ? x : 0.0f);
 }
 
 /* in: a float of each thread; p[0]: the mask and the source.  out: 6 floats of each. */

@@ -343,7 +343,7 @@ static uint32_t bits_of(float x)
 
 static void test_math(void)
 {
-    enum { COUNT = 512, WORDS = 13 };
+    enum { COUNT = 512, WORDS = 14 };
     static const float special[] = {0.0f, -0.0f, INFINITY, -INFINITY, NAN, 1.0f, -1.0f, 0x1p-130f, 126.9f, -126.0f,
                                     65504.0f, 65519.0f, 65520.0f, 0x1p-24f, 0x1p-25f, 3.4e38f, 1.00390625f, 0.625f};
     enum { SPECIAL = sizeof special / sizeof special[0] };
@@ -376,6 +376,9 @@ static void test_math(void)
         const float root = 1 / sqrtf(copysignf(flushed, x));
         w[12] = bits_of(root);
         s[12] = isinf(root) ? 0 : root * 0x1p-21f;
+        const float near = x > -2 && x < 2 ? x : 0;
+        w[13] = bits_of(tanhf(near / 4));
+        s[13] = 0x1p-20f * fabsf(tanhf(near / 4)) + 0x1p-126f;
         w[3] = bits_of(isnan(x) || y > x ? y : x);
         s[3] = x == y ? 1e-30f : 0; /* the sign of a zero */
         for (int type = ATTN_F16; type <= ATTN_BF16; type++) {

@@ -67,13 +67,23 @@
 #define ATTN_K_BYTES (ATTN_TILE_K * 128 * ATTN_K_PANELS)
 #define ATTN_V_BYTES (ATTN_TILE_K * 128 * ATTN_V_PANELS)
 #define ATTN_O_BYTES (ATTN_TILE_Q * 128 * ATTN_V_PANELS)
-#define ATTN_ROOM (230400 - ATTN_Q_BYTES - ATTN_STAGES * (ATTN_K_BYTES + ATTN_V_BYTES))
+#define ATTN_REST (230400 - ATTN_Q_BYTES - ATTN_STAGES * (ATTN_K_BYTES + ATTN_V_BYTES))
+/* The bias comes as boxes, too; which begin at multiples of 16 bytes, as tiles with ATTN_VARLEN do not. */
+#if defined(ATTN_SCORE_MOD) || defined(ATTN_MASK)
+#define ATTN_BOX 0
+#else
+#define ATTN_BOX (ATTN_BIAS && !ATTN_BOOL_MASK && !ATTN_VARLEN && ATTN_REST >= ATTN_BOX_MOST)
+#endif
+#define ATTN_BOX_MOST (ATTN_TILE_Q * 128 * ((ATTN_TILE_K + 31) / 32)) /* one tile of f32, or two of 16 bits */
+#define ATTN_BOX_BYTES (ATTN_BOX * ATTN_BOX_MOST)
+#define ATTN_ROOM (ATTN_REST - ATTN_BOX_BYTES)
 #define ATTN_KEEP_O (ATTN_ROOM >= ATTN_O_BYTES) /* O leaves through shared memory, beside the next unit */
 #define ATTN_Q_STAGES (ATTN_ROOM - ATTN_KEEP_O * ATTN_O_BYTES >= ATTN_Q_BYTES ? 2 : 1)
 #define ATTN_K_AT (ATTN_Q_STAGES * ATTN_Q_BYTES)
 #define ATTN_V_AT (ATTN_K_AT + ATTN_STAGES * ATTN_K_BYTES)
 #define ATTN_O_AT (ATTN_V_AT + ATTN_STAGES * ATTN_V_BYTES)
-#define ATTN_BARRIERS_AT (ATTN_O_AT + ATTN_KEEP_O * ATTN_O_BYTES)
+#define ATTN_BOX_AT (ATTN_O_AT + ATTN_KEEP_O * ATTN_O_BYTES)
+#define ATTN_BARRIERS_AT (ATTN_BOX_AT + ATTN_BOX_BYTES)
 
 /* mbarriers, by number. */
 #define ATTN_Q_FULL 0
@@ -86,7 +96,9 @@
 #define ATTN_JOB_TAKEN (ATTN_V_RAW + 1) /* warp 0 has begun with a job: the next one may be planned */
 #define ATTN_JOB_FULL (ATTN_JOB_TAKEN + 1)
 #define ATTN_JOB_EMPTY (ATTN_JOB_FULL + ATTN_JOBS)
-#define ATTN_BARRIERS (ATTN_JOB_EMPTY + ATTN_JOBS)
+#define ATTN_BOX_FULL (ATTN_JOB_EMPTY + ATTN_JOBS)
+#define ATTN_BOX_EMPTY (ATTN_BOX_FULL + 2 * ATTN_BOX)
+#define ATTN_BARRIERS (ATTN_BOX_EMPTY + 2 * ATTN_BOX)
 #define ATTN_JOBS_AT (ATTN_BARRIERS_AT + (8 * ATTN_BARRIERS + 15) / 16 * 16)
 
 /* What warp 1 tells the others.  It has as many places as jobs may be under way: one whose O is stored, one that is
@@ -107,12 +119,14 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
 #define ATTN_ROW_ALIGN 16
 #define ATTN_DEVICE_FN ATTN_FN(_device)
 
-/* What may change scores score by score: of one thing there may be code for each role of P, and for each row. */
+/* What may change scores row by row: of one thing there may be code for each role of P.  Softcap and ALiBi alone take
+ * other ways, beside the rest of the softmax. */
 #if defined(ATTN_SCORE_MOD) || defined(ATTN_MASK)
-#define ATTN_CHANGES (1 + ATTN_SOFTCAP + ATTN_ALIBI + ATTN_BIAS + ATTN_BOOL_MASK)
+#define ATTN_BY_ROW (1 + ATTN_BIAS + ATTN_BOOL_MASK)
 #else
-#define ATTN_CHANGES (ATTN_SOFTCAP + ATTN_ALIBI + ATTN_BIAS + ATTN_BOOL_MASK)
+#define ATTN_BY_ROW (ATTN_BIAS + ATTN_BOOL_MASK)
 #endif
+#define ATTN_CHANGES (ATTN_BY_ROW ? ATTN_BY_ROW + ATTN_SOFTCAP + ATTN_ALIBI : 0)
 
 /* Registers of a thread: all that the block starts with, given from the first warpgroup to those that compute.  Jobs
  * with more than a diagonal need more to be planned. */
@@ -123,11 +137,16 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
     (ATTN_GROUPS == 1 ? 256 : ATTN_GROUPS == 2 ? (ATTN_WIDE_PLAN ? 232 : 240) : ATTN_GROUPS == 3 ? 160 : 120)
 #define ATTN_TWO_P \
     (ATTN_HEAD_DIM_V <= 192 && ATTN_CHANGES <= 1 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
+/* 1: what changes scores does so within the exponent, where that will do. */
+#define ATTN_RAW (ATTN_TWO_P && (ATTN_BOX || (ATTN_SOFTCAP && !ATTN_CHANGES)))
+/* 1: rows that see no key of a unit's first tile are common. */
+#define ATTN_BLANK (ATTN_WINDOW || ATTN_CHUNK || ATTN_ALIBI)
 /* Scores that are changed at a time: of several things, no more than there are registers for. */
 #define ATTN_PIECE (ATTN_CHANGES <= 1 ? ATTN_NS / 2 : ATTN_TILE_K % 32 ? 4 : 8)
 
 /* Keys of a unit's first tile whose maximum is r to begin with: enough of them, unless they may be hidden. */
-#define ATTN_ROUGH_KEYS (ATTN_WINDOW || ATTN_CHUNK || ATTN_VARLEN || ATTN_CHANGES ? ATTN_TILE_K : 32)
+#define ATTN_ROUGH_KEYS \
+    (ATTN_WINDOW || ATTN_CHUNK || ATTN_VARLEN || ATTN_CHANGES || ATTN_ALIBI ? ATTN_TILE_K : 32)
 #define ATTN_MOST_KEYS (INT32_MAX - 65536) /* of a sequence: numbers of tiles and rows are added to numbers of keys */
 #define ATTN_GROWTH 512.0f     /* a sum of P from which on r is lifted */
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
@@ -148,6 +167,44 @@ ATTN_DEVICE int ATTN_FN(_load_key)(int k0, int len_k)
 ATTN_DEVICE ATTN_FN(_job) *ATTN_FN(_job_at)(unsigned char *smem, unsigned count)
 {
     return (ATTN_FN(_job) *)(void *)(smem + ATTN_JOBS_AT) + count % ATTN_JOBS;
+}
+
+/* Whether scores are changed row by row. */
+ATTN_DEVICE int ATTN_FN(_by_row)(const ATTN_FN(_args) *a)
+{
+    return ATTN_CHANGES && ATTN_FN(_has_row)(a) && !(ATTN_BOX && a->box_bias);
+}
+
+/* Whether ALiBi acts beside the rest of the softmax. */
+ATTN_DEVICE int ATTN_FN(_is_sloping)(const ATTN_FN(_args) *a)
+{
+    return ATTN_ALIBI && a->p.alibi_slopes && !ATTN_FN(_by_row)(a);
+}
+
+/* Where the bias of a tile lies, by their number: as long as they have room, two at a time. */
+ATTN_DEVICE int ATTN_FN(_box_stage)(const ATTN_FN(_args) *a, unsigned count)
+{
+    return a->p.bias.dtype == ATTN_F32 ? 0 : (int)(count & 1);
+}
+ATTN_DEVICE int ATTN_FN(_box_parity)(const ATTN_FN(_args) *a, unsigned count)
+{
+    return (int)(a->p.bias.dtype == ATTN_F32 ? count & 1 : count >> 1 & 1);
+}
+
+/* The last keys of a slope come first: they have the greatest scores, so that r seldom has to be lifted.  The first and
+ * the last tile together, of which one takes the other's turn; 0: tiles come in their order.  With sink tokens some may
+ * be left out between the two. */
+ATTN_DEVICE unsigned ATTN_FN(_turn)(const ATTN_FN(_args) *a, const ATTN_FN(_job) *job)
+{
+    if (!ATTN_FN(_is_sloping)(a) || (ATTN_SINK_TOKENS && job->unit.mask.sink_tokens))
+        return 0;
+    return 2u * (unsigned)job->first + (unsigned)((job->to - 1 - job->first) / ATTN_TILE_K * ATTN_TILE_K);
+}
+
+/* The tile at hand when k0 would be in their order. */
+ATTN_DEVICE int ATTN_FN(_tile_at)(int k0, unsigned turn)
+{
+    return ATTN_ALIBI && turn ? (int)(turn - (unsigned)k0) : k0;
 }
 
 /* ---- warp 1: jobs ---------------------------------------------------------------------------------- */
@@ -180,7 +237,7 @@ ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, int agai
     ATTN_NO_UNROLL
     for (int g = 0; g < ATTN_GROUPS; ++g) {
         const attn__span span = ATTN_FN(_span)(a, u, 64 * g, 64 * g + 63);
-        job->edge_lo[g] = ATTN_CHANGES || a->p.scale >= 0.0f ? span.full_lo : INT32_MAX;
+        job->edge_lo[g] = a->p.scale >= 0.0f ? span.full_lo : INT32_MAX;
         job->edge_hi[g] = span.full_hi;
     }
     int64_t from, to;
@@ -287,6 +344,7 @@ typedef struct ATTN_FN(_load) {
     unsigned q_count;                     /* units whose Q has been asked for */
     int k_stage, k_parity, v_stage, v_parity, raw_parity;
     int v_pass, v_key, v_head, v_batch;   /* the tile of V that is to be loaded next; v_pass -1: none */
+    unsigned box_count;                   /* tiles whose bias has been asked for */
 } ATTN_FN(_load);
 
 ATTN_DEVICE uint32_t ATTN_FN(_barrier)(uint32_t base, int number)
@@ -348,6 +406,24 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, co
     }
 }
 
+/* The bias from key `key` on, in panels of 64 bytes: no other width has all tiles as multiples. */
+ATTN_DEVICE void ATTN_FN(_load_box)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, const ATTN_FN(_unit) *u, int key)
+{
+    const int columns = a->p.bias.dtype == ATTN_F32 ? 16 : 32, panels = (ATTN_TILE_K + columns - 1) / columns;
+    const int stage = ATTN_FN(_box_stage)(a, w->box_count);
+    const uint32_t full = ATTN_FN(_barrier)(w->base, ATTN_BOX_FULL + stage);
+    ATTN_FN(_wait)(w->base, ATTN_BOX_EMPTY + stage, ATTN_FN(_box_parity)(a, w->box_count) ^ 1);
+    ++w->box_count;
+    if (attn__lane() == 0) {
+        attn__mbarrier_arrive_expect(full, (uint32_t)(panels * ATTN_TILE_Q * 64));
+        ATTN_NO_UNROLL
+        for (int n = 0; n < panels; ++n)
+            attn__tma_load_4d(w->base + (uint32_t)(ATTN_BOX_AT + stage * (ATTN_BOX_BYTES / 2) + n * ATTN_TILE_Q * 64),
+                              &a->map_bias, full, key + n * columns, u->row0, a->p.bias.stride[1] ? u->g : 0,
+                              a->p.bias.stride[0] ? u->b : 0, ATTN_L2_FIRST);
+    }
+}
+
 /* A warp, all of whose lanes do the same; one asks. */
 ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *smem, uint32_t base)
 {
@@ -357,6 +433,7 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
     w.k_stage = w.k_parity = w.v_stage = w.v_parity = w.raw_parity = 0;
     w.v_pass = -1;
     w.v_key = w.v_head = w.v_batch = 0;
+    w.box_count = 0;
     ATTN_NO_UNROLL
     for (unsigned count = 0;; ++count) {
         const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
@@ -371,9 +448,10 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
                 ATTN_FN(_load_q)(a, &w, job);
             const int head = ATTN_FN(_kv_head)(a, u), to = job->to;
             const int batch = ATTN_VARLEN && a->p.cu_seqlens_k ? 0 : u->b;
+            const unsigned turn = ATTN_FN(_turn)(a, job);
             ATTN_NO_UNROLL
             for (int k0 = job->first, first = 1; k0 < to; k0 = ATTN_FN(_next_tile)(u, k0), first = 0) {
-                const int key = (int)u->base_k + ATTN_FN(_load_key)(k0, u->len_k);
+                const int key = (int)u->base_k + ATTN_FN(_load_key)(ATTN_FN(_tile_at)(k0, turn), u->len_k);
                 const uint32_t full = ATTN_FN(_barrier)(base, ATTN_K_FULL + w.k_stage);
                 ATTN_FN(_wait)(base, ATTN_K_EMPTY + w.k_stage, w.k_parity ^ 1);
                 if (attn__lane() == 0) {
@@ -389,6 +467,8 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
                     w.k_parity ^= 1;
                 }
                 ATTN_FN(_load_v)(a, &w, smem);
+                if (ATTN_BOX && a->box_bias)
+                    ATTN_FN(_load_box)(a, &w, u, key);
                 if (ATTN_Q_STAGES == 1 && first) /* the last of what waits for the unit before */
                     ATTN_FN(_load_q)(a, &w, job);
                 w.v_pass = job->pass;
@@ -420,11 +500,17 @@ typedef struct ATTN_FN(_flow) {
     int kind;                      /* and what it is */
     unsigned q_count;              /* number of its Q, among those of units */
     int k0, to, edge_lo, edge_hi;  /* the next tile; of the unit */
+    int blank;                     /* some rows of the warp have seen no key */
+    unsigned turn;                 /* of the unit's tiles */
+    float slope;                   /* of ALiBi, in log2 */
+    int ahead;                     /* key 0 less the position of `row` */
     int k_stage, k_parity, v_stage, v_parity; /* V's are those of the tile before */
     int keep;                      /* the next P V adds to O, rather than begins it */
     float unit;                    /* what makes a score in S one in log2 */
     float minus_r[2], l[2];
     float factor[2];               /* what O is to be multiplied with */
+    unsigned box_count;            /* number of the tile whose bias is next */
+    int wild;                      /* some scores of the unit are too great for the polynomial of the exponent */
     float lse[2];                  /* of the unit whose O is stored next */
 } ATTN_FN(_flow);
 
@@ -435,7 +521,7 @@ ATTN_DEVICE uint64_t ATTN_FN(_operand)(uint32_t low, int bytes)
 }
 
 /* Waits for the next job; 1 if it is a unit. */
-ATTN_DEVICE int ATTN_FN(_next_job)(ATTN_FN(_flow) *f, unsigned char *smem)
+ATTN_DEVICE int ATTN_FN(_next_job)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem)
 {
     ++f->count;
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_JOB_FULL + (int)(f->count % ATTN_JOBS)),
@@ -451,6 +537,14 @@ ATTN_DEVICE int ATTN_FN(_next_job)(ATTN_FN(_flow) *f, unsigned char *smem)
     f->to = job->to;
     f->edge_lo = job->edge_lo[f->group];
     f->edge_hi = job->edge_hi[f->group];
+    if (ATTN_ALIBI) {
+        const ATTN_FN(_unit) *const u = &job->unit;
+        f->turn = ATTN_FN(_turn)(a, job);
+        f->ahead = -(int)(u->row0 + f->row + u->mask.shift);
+        f->slope = 0.0f;
+        if (ATTN_FN(_is_sloping)(a) && job->pass < 2)
+            f->slope = a->p.alibi_slopes[u->b * a->p.alibi_stride + u->g] * ATTN_LOG2E;
+    }
     return 1;
 }
 
@@ -550,14 +644,75 @@ ATTN_DEVICE void ATTN_FN(_keep_columns)(int begin, int end, int r, float *s)
     }
 }
 
-/* Makes of S what its softmax is to see: hides keys, turns the sign with a scale below 0.  Of an instance that changes
- * scores in no other way. */
+/* Waits for the bias of the tile at hand. */
+ATTN_DEVICE void ATTN_FN(_take_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f)
+{
+    attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_BOX_FULL + ATTN_FN(_box_stage)(a, f->box_count)),
+                        ATTN_FN(_box_parity)(a, f->box_count));
+}
+
+/* It has been added. */
+ATTN_DEVICE void ATTN_FN(_leave_box)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f)
+{
+    __syncwarp();
+    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_BOX_EMPTY + ATTN_FN(_box_stage)(a, f->box_count)),
+                             attn__lane() == 0);
+    ++f->box_count;
+}
+
+/* The bias of numbers 8 n .. 8 n + 7 of S. */
+ATTN_DEVICE void ATTN_FN(_read_box)(const ATTN_FN(_flow) *f, unsigned char *smem, int f32, int n, float *bias)
+{
+    const int lane = attn__lane();
+    if (f32) {
+        const int column = lane % 4 * 2; /* of 16, which are a panel */
+        ATTN_UNROLL
+        for (int e = 0; e < 4; ++e) {
+            const int row = f->row + e % 2 * 8, piece = (column / 4 + e / 2 * 2) ^ (row >> 1 & 3);
+            const float2 pair = *(const float2 *)(const void *)(smem + ATTN_BOX_AT + n * ATTN_TILE_Q * 64 + row * 64 +
+                                                                piece * 16 + column % 4 * 4);
+            bias[2 * e] = pair.x;
+            bias[2 * e + 1] = pair.y;
+        }
+    } else {
+        const int row = f->first + lane % 16, piece = (n % 2 * 2 + lane / 16) ^ (row >> 1 & 3);
+        uint32_t pair[4];
+        attn__ldmatrix_x4(pair, f->base + (uint32_t)(ATTN_BOX_AT + (f->box_count & 1) * (ATTN_BOX_BYTES / 2) +
+                                                     n / 2 * ATTN_TILE_Q * 64 + row * 64 + piece * 16));
+        ATTN_UNROLL
+        for (int e = 0; e < 4; ++e) {
+            bias[2 * e] = ATTN_LOW(pair[e]);
+            bias[2 * e + 1] = ATTN_HIGH(pair[e]);
+        }
+    }
+}
+
+/* S in log2, with the bias; what that hides is hidden whatever it was, and in a pass with equal scores the rest is
+ * equal. */
+ATTN_DEVICE void ATTN_FN(_add_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, float *s)
+{
+    const float unit = ATTN_SOFTCAP && a->p.softcap > 0.0f ? a->p.softcap * ATTN_LOG2E : a->scale_log2;
+    const int equal = ATTN_FN(_job_at)(smem, f->count)->pass >= 2;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NS / 8; ++n) {
+        float bias[8];
+        ATTN_FN(_read_box)(f, smem, a->p.bias.dtype == ATTN_F32, n, bias);
+        ATTN_UNROLL
+        for (int e = 0; e < 8; ++e) {
+            const float x = equal ? 0.0f : fmaf(s[8 * n + e], unit, bias[e] * ATTN_LOG2E);
+            s[8 * n + e] = bias[e] == ATTN_NEG_INF ? ATTN_NEG_INF : x;
+        }
+    }
+}
+
+/* Hides keys of S; turns its sign with a scale below 0. */
 ATTN_DEVICE void ATTN_FN(_hide)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, float *s)
 {
     const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
     const ATTN_FN(_unit) *const u = &job->unit;
-    const int column = ATTN_FN(_load_key)(f->k0, u->len_k) + attn__lane() % 4 * 2;
-    if (a->p.scale < 0.0f) {
+    const int k0 = ATTN_FN(_tile_at)(f->k0, f->turn);
+    const int column = ATTN_FN(_load_key)(k0, u->len_k) + attn__lane() % 4 * 2;
+    if (a->p.scale < 0.0f && !(ATTN_SOFTCAP && a->p.softcap > 0.0f) && !(ATTN_BOX && a->box_bias)) {
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NS; ++n)
             s[n] = -s[n];
@@ -565,7 +720,7 @@ ATTN_DEVICE void ATTN_FN(_hide)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r) {
         if (ATTN_CHUNK || ATTN_SINK_TOKENS) {
-            const attn__keys keys = ATTN_FN(_keys_of)(u, ATTN_FN(_place_of)(a, u, f->row + 8 * r).i, f->k0);
+            const attn__keys keys = ATTN_FN(_keys_of)(u, ATTN_FN(_place_of)(a, u, f->row + 8 * r).i, k0);
             ATTN_UNROLL
             for (int n = 0; n < ATTN_NS / 2; ++n)
                 if (!ATTN_FN(_sees)(&keys, column + n / 2 * 8 + n % 2))
@@ -574,25 +729,59 @@ ATTN_DEVICE void ATTN_FN(_hide)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f
         }
         const int row = f->row + 8 * r, first = ATTN_WINDOW ? job->from_key + row : 0, end = job->to_key + row;
         /* What lies before k0 belongs to the tile before. */
-        ATTN_FN(_keep_columns)((ATTN_VARLEN && first < f->k0 ? f->k0 : first) - column,
+        ATTN_FN(_keep_columns)((ATTN_VARLEN && first < k0 ? k0 : first) - column,
                                (end < u->len_k ? end : u->len_k) - column, r, s);
     }
+}
+
+/* S in units of the cap: its tanh.  Where all scores of a warp are below half of the cap, a polynomial. */
+ATTN_DEVICE void ATTN_FN(_cap)(const ATTN_FN(_args) *a, float *s)
+{
+    const float by = a->cap_unit * ATTN_TANH_UNIT;
+    uint32_t bits = 0;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NS; ++n) {
+        s[n] *= by;
+        bits |= __float_as_uint(s[n]);
+    }
+    if (attn__any((bits & 0x40000000u) != 0)) { /* some are 2 or more, or no numbers */
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NS; ++n)
+            s[n] = attn__tanh(s[n] * (1.0f / ATTN_TANH_UNIT));
+    } else {
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NS; ++n)
+            s[n] = attn__tanh_near(s[n]);
+    }
+}
+
+/* Whether some of its rows may not see all of the tile at hand. */
+ATTN_DEVICE int ATTN_FN(_at_edge)(const ATTN_FN(_flow) *f)
+{
+    const int k0 = ATTN_FN(_tile_at)(f->k0, f->turn);
+    return k0 < f->edge_lo || k0 + ATTN_TILE_K > f->edge_hi;
 }
 
 /* What changes the scores of the tile at hand: softcap, biases, masks. */
 ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, float *s)
 {
-    const int changed = ATTN_CHANGES && ATTN_FN(_has_score)(a);
-    const int edge = f->k0 < f->edge_lo || f->k0 + ATTN_TILE_K > f->edge_hi;
-    if (!changed && !edge)
+    const int k0 = ATTN_FN(_tile_at)(f->k0, f->turn);
+    const int edge = ATTN_FN(_at_edge)(f);
+    const int by_row = ATTN_FN(_by_row)(a), box = ATTN_BOX && a->box_bias;
+    if (ATTN_SOFTCAP && a->p.softcap > 0.0f && !by_row)
+        ATTN_FN(_cap)(a, s);
+    if (box)
+        ATTN_FN(_add_box)(a, f, smem, s);
+    if (!by_row && !edge)
         return;
-    if (!ATTN_CHANGES) {
+    if (!ATTN_CHANGES || box) {
         ATTN_FN(_hide)(a, f, smem, s);
         return;
     }
+    const int negative = !by_row && a->p.scale < 0.0f && !(ATTN_SOFTCAP && a->p.softcap > 0.0f);
     const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
     const ATTN_FN(_unit) *const u = &job->unit;
-    const int first_column = ATTN_FN(_load_key)(f->k0, u->len_k) + attn__lane() % 4 * 2;
+    const int first_column = ATTN_FN(_load_key)(k0, u->len_k) + attn__lane() % 4 * 2;
     ATTN_NO_UNROLL
     for (int r = 0; r < 2; ++r) { /* half the code, as rows change places behind it */
         const int column = attn__anew(first_column); /* or what both rows need of a key would be kept, for each key */
@@ -601,7 +790,7 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NS / 2; ++n)
             x[n] = s[n / 2 * 4 + n % 2];
-        if (changed) {
+        if (by_row) {
             ATTN_UNROLL
             for (int n = 0; n < ATTN_NS / 2; n += ATTN_PIECE) {
                 ATTN_FN(_score_row)(a, u, at.i, ATTN_FN(_head)(a, u, at), column + 4 * n, 2, 8, ATTN_PIECE, x + n);
@@ -609,13 +798,13 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
             }
         }
         if (edge) {
-            const attn__keys keys = ATTN_FN(_keys_of)(u, at.i, f->k0);
+            const attn__keys keys = ATTN_FN(_keys_of)(u, at.i, k0);
             ATTN_UNROLL
             for (int n = 0; n < ATTN_NS / 2; ++n) {
                 const int j = n / 2 * 8 + n % 2;
                 const int sees = ATTN_WINDOW || ATTN_CHUNK || ATTN_VARLEN ? ATTN_FN(_sees)(&keys, column + j)
                                                                            : j < keys.hi - column;
-                x[n] = sees ? x[n] : ATTN_NEG_INF;
+                x[n] = !sees ? ATTN_NEG_INF : negative ? -x[n] : x[n];
             }
             if (job->pass >= 2) { /* as much as any other: its own weight may have been rounded to 0 */
                 ATTN_UNROLL
@@ -630,6 +819,23 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
             row[2] = x[n];
         }
     }
+}
+
+/* x, and what ALiBi adds to number n of S, less what it adds to the first one of the row. */
+ATTN_DEVICE float ATTN_FN(_slope)(const ATTN_FN(_flow) *f, int n, float x)
+{
+    return ATTN_ALIBI ? fmaf((float)(n / 4 * 8 + n % 2), f->slope, x) : x;
+}
+
+/* What it adds to the first one of each row. */
+ATTN_DEVICE void ATTN_FN(_bias)(const ATTN_FN(_flow) *f, unsigned char *smem, float *bias)
+{
+    const int len_k = ATTN_ALIBI && ATTN_VARLEN ? ATTN_FN(_job_at)(smem, f->count)->unit.len_k : 0;
+    const int key = ATTN_FN(_load_key)(ATTN_FN(_tile_at)(f->k0, f->turn), len_k);
+    const int distance = key + attn__lane() % 4 * 2 + f->ahead;
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r)
+        bias[r] = ATTN_ALIBI ? f->slope * (float)(distance - 8 * r) : 0.0f;
 }
 
 /* The greatest of each of the two rows; roughly: of their first keys alone. */
@@ -654,39 +860,114 @@ ATTN_DEVICE void ATTN_FN(_greatest)(int roughly, const float *s, float *top)
 
 /* Sets r to the maximum of each row: of this tile if it is the first, else of what has been seen so far, and then
  * `factor` is what O is to be multiplied with. */
-ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_flow) *f, int first, int roughly, const float *s)
+ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_flow) *f, int first, int roughly, const float *s, const float *bias)
 {
     float top[2];
-    ATTN_FN(_greatest)(roughly, s, top);
+    if (ATTN_ALIBI) {
+        float x[ATTN_NS];
+        ATTN_UNROLL
+        for (int n = 0; n < ATTN_NS; ++n)
+            x[n] = fmaf(s[n], f->unit, ATTN_FN(_slope)(f, n, bias[n / 2 % 2]));
+        ATTN_FN(_greatest)(roughly, x, top);
+    } else {
+        ATTN_FN(_greatest)(roughly, s, top);
+    }
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r) {
-        const float now = attn__max(top[r] * f->unit, first ? ATTN_NO_SCORE : -f->minus_r[r]);
+        const float now =
+            attn__max(ATTN_ALIBI ? top[r] : top[r] * f->unit, first ? ATTN_NO_SCORE : -f->minus_r[r]);
         if (!first) {
             f->factor[r] = attn__exp2(-f->minus_r[r] - now);
             f->l[r] *= f->factor[r];
         }
         f->minus_r[r] = -now;
     }
+    if (ATTN_BLANK)
+        f->blank = attn__any(f->minus_r[0] == -ATTN_NO_SCORE || f->minus_r[1] == -ATTN_NO_SCORE);
+}
+
+/* P of the tile at hand from S as it is, with softcap as cap[0] S + cap[1] S^3 + cap[2] S^5, and with a bias; its sum is
+ * added to l.
+ *
+ * Every instruction a score counts: one takes 8 to 10 % of a tile's time, whatever the tensor cores do meanwhile (D 64
+ * and 128, H200).  The polynomial takes 3, tanh by 2^x and 1 / x takes 5, of which two are slow; and it is half an
+ * instruction to see whether all scores are below 0.4 of the cap, as those of most heads are.  0: they are not, or a
+ * row has outgrown r. */
+ATTN_DEVICE int ATTN_FN(_weights_raw)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem, int f32,
+                                      const float *bias, const float *s, uint32_t *p)
+{
+    float sum[2] = { 0.0f, 0.0f }, box[8];
+    int most = 0;
+    (void)bias, (void)box;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NS / 4; ++n) {
+        float x[4];
+        if (ATTN_BOX && n % 2 == 0)
+            ATTN_FN(_read_box)(f, smem, f32, n / 2, box);
+        ATTN_UNROLL
+        for (int e = 0; e < 4; ++e) {
+            const float qk = s[4 * n + e], z = qk * qk;
+            float slope = a->scale_log2, minus = f->minus_r[e / 2];
+            if (ATTN_ALIBI)
+                minus += bias[e / 2];
+            if (ATTN_BOX)
+                minus = fmaf(box[n % 2 * 4 + e], ATTN_LOG2E, minus);
+            if (ATTN_SOFTCAP) {
+                const int bits = (int)__float_as_uint(z);
+                slope = fmaf(fmaf(a->cap[2], z, a->cap[1]), z, a->cap[0]);
+                most = bits > most ? bits : most;
+            }
+            x[e] = attn__exp2(fmaf(slope, qk, ATTN_FN(_slope)(f, 4 * n + e, minus)));
+            sum[e / 2] += x[e];
+        }
+        p[2 * n] = ATTN_PACK(x[0], x[1]);
+        p[2 * n + 1] = ATTN_PACK(x[2], x[3]);
+    }
+    const int wild = ATTN_SOFTCAP && !(__uint_as_float((unsigned)most) < a->cap_most);
+    if (attn__any(wild || !(sum[0] < ATTN_GROWTH && sum[1] < ATTN_GROWTH))) {
+        if (ATTN_SOFTCAP)
+            f->wild = attn__any(wild);
+        return 0;
+    }
+    f->l[0] += sum[0];
+    f->l[1] += sum[1];
+    return 1;
 }
 
 /* P = 2^(S - r), packed; its sum is added to l.  1: O is to be multiplied with `factor` once it may be touched. */
-ATTN_DEVICE int ATTN_FN(_weights)(ATTN_FN(_flow) *f, int first, const float *s, uint32_t *p)
+ATTN_DEVICE int ATTN_FN(_weights)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem, int first, float *s,
+                                  uint32_t *p)
 {
-    float sum[4];
+    float sum[4], bias[2], minus[2];
+    ATTN_FN(_bias)(f, smem, bias);
     int lift = first, scale = first;
+    if (ATTN_SOFTCAP && first)
+        f->wild = 0;
+    const int raw = (ATTN_BOX ? ATTN_BOX && a->box_bias : ATTN_RAW && a->p.softcap > 0.0f && !f->wild) && !first &&
+                    !(ATTN_BLANK && f->blank) && !ATTN_FN(_at_edge)(f);
+    if (ATTN_RAW) {
+        const int f32 = ATTN_BOX && a->p.bias.dtype == ATTN_F32;
+        if (raw && (f32 ? ATTN_FN(_weights_raw)(a, f, smem, 1, bias, s, p)
+                        : ATTN_FN(_weights_raw)(a, f, smem, 0, bias, s, p)))
+            return 0;
+        ATTN_FN(_change)(a, f, smem, s);
+    }
     ATTN_NO_UNROLL
-    for (int tries = 0; tries < 2; ++tries) { /* the second is right, or never will be: NaN */
-        if (lift) {
-            ATTN_FN(_lift)(f, first, first && !tries, s);
+    /* The second is right, or never will be: NaN.  The first would be in vain for a row that has seen no key. */
+    for (int tries = (ATTN_RAW && raw) || (ATTN_BLANK && f->blank && !first); tries < 2; ++tries) {
+        if (lift || ((ATTN_RAW || ATTN_BLANK) && tries)) {
+            ATTN_FN(_lift)(f, first, first && !tries, s, bias);
             scale = 1;
         }
+        minus[0] = ATTN_ALIBI ? f->minus_r[0] + bias[0] : f->minus_r[0];
+        minus[1] = ATTN_ALIBI ? f->minus_r[1] + bias[1] : f->minus_r[1];
         sum[0] = sum[1] = sum[2] = sum[3] = 0.0f;
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NS / 4; ++n) {
             float x[4];
             ATTN_UNROLL
             for (int e = 0; e < 4; ++e) {
-                x[e] = attn__exp2(fmaf(s[4 * n + e], f->unit, f->minus_r[e / 2]));
+                x[e] = attn__exp2(fmaf(s[4 * n + e], f->unit, ATTN_FN(_slope)(f, 4 * n + e, minus[e / 2])));
                 sum[e] += x[e];
             }
             p[2 * n] = ATTN_PACK(x[0], x[1]);
@@ -704,20 +985,22 @@ ATTN_DEVICE int ATTN_FN(_weights)(ATTN_FN(_flow) *f, int first, const float *s, 
 }
 
 /* The same with one P, in place, not packed.  Growth shows before the exponentials. */
-ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, int first, float *s)
+ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, unsigned char *smem, int first, float *s)
 {
     const float none = -ATTN_NO_SCORE;
-    float sum[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, minus[2];
+    float sum[4] = { 0.0f, 0.0f, 0.0f, 0.0f }, bias[2], minus[2], with[2];
     int blank[2], lift = 0;
+    ATTN_FN(_bias)(f, smem, bias);
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r) {
         /* A row that has seen no key: its scores as they are, for S is lost. */
         blank[r] = first || f->minus_r[r] == none;
         minus[r] = blank[r] ? 0.0f : f->minus_r[r];
+        with[r] = ATTN_ALIBI ? minus[r] + bias[r] : minus[r];
     }
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NS; ++n)
-        s[n] = fmaf(s[n], f->unit, minus[n / 2 % 2]);
+        s[n] = fmaf(s[n], f->unit, ATTN_FN(_slope)(f, n, with[n / 2 % 2]));
     if (ATTN_ABOVE > 0.0f) { /* r is so far above that growth is what is not negative */
         uint32_t signs = 0xffffffffu;
         ATTN_UNROLL
@@ -1020,7 +1303,7 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
 {
     const int first = f->k0 >= f->to;
     int scale;
-    if (first && !ATTN_FN(_next_job)(f, smem))
+    if (first && !ATTN_FN(_next_job)(a, f, smem))
         return ATTN_FN(_step_none);
     const int next = ATTN_FN(_next_of)(f, smem);
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_K_FULL + f->k_stage), f->k_parity);
@@ -1037,8 +1320,14 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
     ATTN_WGMMA_WAIT(1);
     attn__wgmma_pin(s, ATTN_NS);
     ATTN_FN(_leave_k)(f, next >= f->to);
-    ATTN_FN(_change)(a, f, smem, s);
-    scale = ATTN_TWO_P ? ATTN_FN(_weights)(f, first, s, p_next) : ATTN_FN(_weights_in_place)(f, first, s);
+    if (ATTN_BOX && a->box_bias)
+        ATTN_FN(_take_box)(a, f);
+    if (!ATTN_RAW)
+        ATTN_FN(_change)(a, f, smem, s);
+    scale = ATTN_TWO_P ? ATTN_FN(_weights)(a, f, smem, first, s, p_next)
+                       : ATTN_FN(_weights_in_place)(f, smem, first, s);
+    if (ATTN_BOX && a->box_bias)
+        ATTN_FN(_leave_box)(a, f);
     ATTN_WGMMA_WAIT(0);
     attn__wgmma_pin(o, ATTN_NO);
     attn__wgmma_pin_a(p, ATTN_NP);
@@ -1084,13 +1373,18 @@ ATTN_DEVICE void ATTN_FN(_begin)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, uns
     ATTN_WGMMA_WAIT(0);
     attn__wgmma_pin(s, ATTN_NS);
     ATTN_FN(_leave_k)(f, next >= f->to);
-    ATTN_FN(_change)(a, f, smem, s);
+    if (ATTN_BOX && a->box_bias)
+        ATTN_FN(_take_box)(a, f);
+    if (!ATTN_RAW)
+        ATTN_FN(_change)(a, f, smem, s);
     if (ATTN_TWO_P) {
-        (void)ATTN_FN(_weights)(f, 1, s, p);
+        (void)ATTN_FN(_weights)(a, f, smem, 1, s, p);
     } else {
-        (void)ATTN_FN(_weights_in_place)(f, 1, s);
+        (void)ATTN_FN(_weights_in_place)(f, smem, 1, s);
         ATTN_FN(_pack)(s, p);
     }
+    if (ATTN_BOX && a->box_bias)
+        ATTN_FN(_leave_box)(a, f);
     ATTN_FN(_advance)(f, 1, next);
 }
 
@@ -1125,19 +1419,26 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
     f.first = 16 * (warp - 4);
     f.row = f.first + attn__lane() / 4;
     f.count = f.q_count = 0u - 1;
-    f.kind = f.k0 = f.to = f.edge_lo = f.edge_hi = 0;
+    f.kind = f.k0 = f.to = f.edge_lo = f.edge_hi = f.ahead = 0;
+    f.blank = 0;
+    f.turn = 0;
+    f.slope = 0.0f;
     f.k_stage = f.k_parity = f.v_stage = f.v_parity = f.keep = 0;
-    f.unit = ATTN_CHANGES && ATTN_FN(_has_score)(a) ? 1.0f : fabsf(a->scale_log2);
+    f.box_count = 0;
+    f.wild = 0;
+    f.unit = ATTN_FN(_by_row)(a) || (ATTN_BOX && a->box_bias) ? 1.0f
+             : ATTN_SOFTCAP && a->p.softcap > 0.0f ? a->p.softcap * ATTN_LOG2E
+                                                   : fabsf(a->scale_log2);
     f.minus_r[0] = f.minus_r[1] = f.l[0] = f.l[1] = f.factor[0] = f.factor[1] = 0.0f;
     f.lse[0] = f.lse[1] = 0.0f;
     if (ATTN_GROUPS > 1 && group == ATTN_GROUPS - 1)
         attn__barrier_arrive(1, 256);
-    (void)ATTN_FN(_next_job)(&f, smem);
+    (void)ATTN_FN(_next_job)(a, &f, smem);
     ATTN_NO_UNROLL
     while (f.kind != ATTN_FN(_job_end)) {
         if (f.kind == ATTN_FN(_job_pause)) {
             ATTN_FN(_leave_job)(&f, f.count);
-            (void)ATTN_FN(_next_job)(&f, smem);
+            (void)ATTN_FN(_next_job)(a, &f, smem);
             continue;
         }
         ATTN_FN(_begin)(a, &f, smem, s, p);
@@ -1167,8 +1468,9 @@ ATTN_DEVICE void ATTN_FN(_make_barriers)(uint32_t base)
     for (int n = 0; n < ATTN_BARRIERS; ++n) {
         const int empty = (n >= ATTN_Q_EMPTY && n < ATTN_K_FULL) || (n >= ATTN_K_EMPTY && n < ATTN_V_FULL) ||
                           (n >= ATTN_V_EMPTY && n < ATTN_V_RAW);
+        const int job = n >= ATTN_JOB_EMPTY && n < ATTN_BOX_FULL, box = ATTN_BOX && n >= ATTN_BOX_EMPTY;
         attn__mbarrier_init(ATTN_FN(_barrier)(base, n),
-                            empty ? ATTN_GROUPS : n >= ATTN_JOB_EMPTY ? 4 * ATTN_GROUPS + 1 : 1);
+                            empty ? ATTN_GROUPS : job ? 4 * ATTN_GROUPS + 1 : box ? 4 * ATTN_GROUPS : 1);
     }
     attn__mbarrier_made();
 }
@@ -1224,6 +1526,26 @@ static cudaError_t ATTN_FN(_map)(attn__tma_map *map, const attn_tensor *t, int d
     return attn__tma_encode(map, ATTN_DTYPE, t->data, 4, extent, stride, box, 128, 256);
 }
 
+/* A map of the bias: 1, or 0 if TMA cannot follow its strides.  One that does not tell rows apart is none: boxes have
+ * rows of their own. */
+static int ATTN_FN(_map_bias)(ATTN_FN(_args) *a)
+{
+    const attn_params *p = &a->p;
+    const attn_tensor *t = &p->bias;
+    const int f32 = t->dtype == ATTN_F32, size = f32 ? 4 : 2;
+    const int64_t any = (p->seq_k + 7) / 8 * 8; /* a stride that is not used */
+    const int64_t extent[4] = { p->seq_k, p->seq_q, t->stride[1] ? p->heads_q : 1, t->stride[0] ? p->batch : 1 };
+    const int64_t stride[4] = { 1, p->seq_q > 1 ? t->stride[2] : any, extent[2] > 1 ? t->stride[1] : any,
+                                extent[3] > 1 ? t->stride[0] : any };
+    const int box[4] = { 64 / size, ATTN_TILE_Q, 1, 1 };
+    for (int n = 1; n < 4; ++n)
+        if (stride[n] <= 0 || stride[n] * size % 16)
+            return 0;
+    return (uintptr_t)t->data % 16 == 0 && t->stride[3] == 1 &&
+           attn__tma_encode(&a->map_bias, f32 ? ATTN_F32 : ATTN_DTYPE, t->data, 4, extent, stride, box, 64, 128) ==
+               cudaSuccess;
+}
+
 /* A key for one launch; a graph that is replayed has the same again.  No number that is in use has its bits: as f32
  * or a pair of bf16 it is NaN, as an integer it is far below 0. */
 static uint32_t ATTN_FN(_ticket_key)(void)
@@ -1254,6 +1576,8 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
     if (ATTN_KEEP_O && a->wide_o)
         a->box_o = ATTN_FN(_map)(&a->map_o, &p->o, p->head_dim_v, rows_q, p->heads_q, packed_q ? 1 : p->batch, 16) ==
                    cudaSuccess;
+    if (ATTN_BOX && p->bias.data)
+        a->box_bias = ATTN_FN(_map_bias)(a);
     ATTN_FN(_device)(&device);
     const int64_t blocks = device.sms < ATTN_GRID_MOST ? device.sms : ATTN_GRID_MOST;
     const unsigned grid = (unsigned)(a->units < blocks ? a->units : blocks);
@@ -1282,6 +1606,13 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
 #undef ATTN_K_BYTES
 #undef ATTN_V_BYTES
 #undef ATTN_O_BYTES
+#undef ATTN_REST
+#undef ATTN_BOX
+#undef ATTN_BOX_MOST
+#undef ATTN_BOX_BYTES
+#undef ATTN_BOX_AT
+#undef ATTN_BOX_FULL
+#undef ATTN_BOX_EMPTY
 #undef ATTN_ROOM
 #undef ATTN_KEEP_O
 #undef ATTN_Q_STAGES
@@ -1301,12 +1632,15 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
 #undef ATTN_JOB_EMPTY
 #undef ATTN_BARRIERS
 #undef ATTN_JOBS_AT
+#undef ATTN_BY_ROW
 #undef ATTN_CHANGES
 #undef ATTN_PIECE
+#undef ATTN_BLANK
 #undef ATTN_WIDE_PLAN
 #undef ATTN_LOAD_REGISTERS
 #undef ATTN_REGISTERS
 #undef ATTN_TWO_P
+#undef ATTN_RAW
 #undef ATTN_NO_SCORE
 #undef ATTN_MOST_KEYS
 #undef ATTN_GROWTH

@@ -124,6 +124,13 @@ typedef struct ATTN_FN(_args) {
     float *part_o;     /* [parts][part_rows][head_dim_v], not yet divided by the sum; NULL with one part */
     float *part_m;     /* [parts][part_rows] greatest score, in units of log2; -inf: no key seen */
     float *part_l;     /* [parts][part_rows] sum of 2^(score - m) */
+    float cap_unit;    /* with softcap: p.scale / p.softcap; */
+    float cap[3];      /* and where the square of q.k is below cap_most, in log2: cap[0] q.k + cap[1] (q.k)^3 + .. */
+    float cap_most;
+#if ATTN_PERSISTENT
+    int32_t box_bias;  /* map_bias is made */
+    attn__tma_map map_bias;
+#endif
 } ATTN_FN(_args);
 
 static int64_t ATTN_FN(_ceil)(int64_t x, int64_t y)
@@ -222,6 +229,14 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
                     : (int32_t)ATTN_FN(_ceil)(p->head_dim_v, ATTN_CHUNK_V);
     a->rows = a->part_rows = rows * a->heads * p->batch;
     a->scale_log2 = p->scale * ATTN_LOG2E;
+    if (p->softcap > 0.0f) {
+        const float unit = p->scale / p->softcap, square = unit * unit;
+        a->cap_unit = unit;
+        a->cap[0] = a->scale_log2 * ATTN_TANH_1;
+        a->cap[1] = a->scale_log2 * ATTN_TANH_3 * square;
+        a->cap[2] = a->scale_log2 * ATTN_TANH_5 * square * square;
+        a->cap_most = ATTN_TANH_MOST / unit * (ATTN_TANH_MOST / unit);
+    }
     const int64_t heads = (int64_t)p->batch * a->heads;
     const int64_t whole = heads * a->blocks * a->chunks; /* units, if keys are not cut */
     a->section = 1;

@@ -14,17 +14,23 @@ ATTN_DEVICE int ATTN_FN(_has_mask)(const ATTN_FN(_args) *a)
 #endif
 }
 
-/* Whether scores are changed at all, beyond the intervals. */
-ATTN_DEVICE int ATTN_FN(_has_score)(const ATTN_FN(_args) *a)
+/* Whether scores are changed by more than softcap and ALiBi. */
+ATTN_DEVICE int ATTN_FN(_has_row)(const ATTN_FN(_args) *a)
 {
 #ifdef ATTN_SCORE_MOD
     (void)a;
     return 1;
 #else
-    /* A kernel takes the maximum before it scales, unless scores are changed. */
-    return ATTN_FN(_has_mask)(a) || (ATTN_SOFTCAP && a->p.softcap > 0.0f) || (ATTN_ALIBI && a->p.alibi_slopes) ||
-           a->p.scale < 0.0f;
+    return ATTN_FN(_has_mask)(a);
 #endif
+}
+
+/* Whether scores are changed at all, beyond the intervals. */
+ATTN_DEVICE int ATTN_FN(_has_score)(const ATTN_FN(_args) *a)
+{
+    /* A kernel takes the maximum before it scales, unless scores are changed. */
+    return ATTN_FN(_has_row)(a) || (ATTN_SOFTCAP && a->p.softcap > 0.0f) || (ATTN_ALIBI && a->p.alibi_slopes) ||
+           a->p.scale < 0.0f;
 }
 
 /* Scores of one row: query position i, query head h.  x[n], 0 <= n < count, belongs to key

@@ -31,7 +31,7 @@ ATTN_DEVICE float attn__inverse_root(float x)
 
 ATTN_DEVICE float attn__tanh(float x)
 {
-    return 1.0f - 2.0f / (1.0f + attn__exp2(x * 2.88539008177792681472f));
+    return 1.0f - 2.0f * attn__reciprocal(1.0f + attn__exp2(x * 2.88539008177792681472f));
 }
 
 ATTN_DEVICE float attn__tanh_f32(float x)
@@ -43,6 +43,22 @@ ATTN_DEVICE float attn__tanh_f32(float x)
     p = p * z + 1.33314422036e-1f;
     p = p * z + -3.33332819422e-1f;
     return x > -0.625f && x < 0.625f ? p * z * x + x : attn__tanh(x);
+}
+
+#define ATTN_TANH_MOST 0.4f
+#define ATTN_TANH_1    0.999993753f
+#define ATTN_TANH_3    (-0.332625795f)
+#define ATTN_TANH_5    0.121277867f
+
+#define ATTN_TANH_UNIT 4.0f
+ATTN_DEVICE float attn__tanh_near(float u)
+{
+    const float z = u * u;
+    float p = -2.71009685e-6f;
+    p = fmaf(p, z, 1.28811487e-4f);
+    p = fmaf(p, z, -5.20723732e-3f);
+    p = fmaf(p, z, 2.49999866e-1f);
+    return p * u;
 }
 
 ATTN_DEVICE float attn__max(float x, float y)
