@@ -35,7 +35,7 @@ function read_general(line, column)
         gsub(/,/, ", ", line)
         whole = whole "attn_row(" line ")\n"
     }
-    if (column[1] != "forward" && column[1] != "decode")
+    if (column[1] != "forward" && column[1] != "decode" && column[1] != "mla")
         return
     general_rows++
     arch_of[general_rows] = column[1] ", " column[2]
@@ -98,6 +98,8 @@ function narrowed(dims, arch, d, dv, part, least, exactly)
 function row(dtype, arch, shape, kind, n, of, dims, flags, text, found)
 {
     split(shape, of, " ")
+    if (arch ~ /^mla/ && of[4] ~ /window|chunk|softcap|alibi/) # it has none of them
+        return
     flags = kind == "causal" ? "causal" : of[4] "varlen" (arch == "forward, sm90" ? "" : "+paged") # no TMA of pages
     for (n = 1; n <= general_rows; n++) {
         if (arch_of[n] != arch || flags_of[n] != kind || !index(types_of[n], "," dtype ","))

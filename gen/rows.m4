@@ -9,7 +9,7 @@ m4_changecom([[//]])
 
 // ---- what columns may say: each list is the one place of its kind ---------------------------------
 
-m4_define([[attn_kernels]], [[[[forward, decode, append, merge, res1, res2, res1_backward, res2_backward]]]])
+m4_define([[attn_kernels]], [[[[forward, decode, append, merge, mla, res1, res2, res1_backward, res2_backward]]]])
 m4_define([[attn_archs]],   [[[[cpu, avx2, avx512, avx512bf16, simt, sm75, sm80, sm90]]]])
 m4_define([[attn_dtypes]],  [[[[f32, f16, bf16]]]])
 m4_define([[attn_kv_dtypes]], [[[[f32, f16, bf16, narrow]]]])
@@ -22,7 +22,7 @@ m4_define([[attn_flags]],
 // The pairs of kernel and arch that have a template, as in the ladder of instance.h.
 m4_define([[attn_templates]],
 [[[[forward cpu, forward avx2, forward avx512, forward avx512bf16, forward simt, forward sm75, ]]m4_dnl
-[[forward sm80, forward sm90, decode sm80, decode sm90, append simt, merge simt, ]]m4_dnl
+[[forward sm80, forward sm90, decode sm80, decode sm90, append simt, merge simt, mla sm90, ]]m4_dnl
 [[res1 cpu, res1 avx2, res1 avx512, res1 simt, res1 sm80, res2 cpu, res2 avx2, res2 avx512, res2 simt, ]]m4_dnl
 [[res1_backward cpu, res1_backward avx2, res1_backward avx512, res1_backward simt, res1_backward sm80, ]]m4_dnl
 [[res2_backward cpu, res2_backward avx2, res2_backward avx512, res2_backward simt]]]])
@@ -32,6 +32,9 @@ m4_define([[attn_any_kernels]], [[[[append, merge]]]])
 
 // Those of Attention Residuals, whose HEAD_DIM is a hidden size (or a range), TILE_Q queries and TILE_K blocks.
 m4_define([[attn_res_kernels]], [[[[res1, res2, res1_backward, res2_backward]]]])
+
+// What kernel mla cannot have.
+m4_define([[attn_mla_none]], [[[[window, chunk, sink_tokens, softcap, alibi, bias, bool_mask, rope]]]])
 
 // The archs that a C compiler builds; nvcc builds the others.  Of those, the ones whose warps work on the tiles of
 // tensor cores: head dims by 8, which may be a range; and the one where four warps share a tile.
@@ -113,7 +116,8 @@ m4_ifelse(attn_HEAD_DIM_MIN, attn_HEAD_DIM, [[]],
 [[_number([[least head_dim]], attn_HEAD_DIM_MIN, attn_if_res(8, 16), _lesser(attn_HEAD_DIM, attn_HEAD_DIM_V), 8)]])]])
 m4_define([[_qk]], [[m4_ifelse([[$#$4]], 5, [[_dim([[$1]], [[$5]])_bind([[$3]], [[$5]])]],
 [[_dim([[$1]], [[$2]])_bind([[$2]], [[$2]])]])]])
-m4_define([[_dim]], [[_number([[$1]], [[$2]], attn_if_res([[8, 8192, 8]], [[attn_if_mma([[16, 256, 8]], [[1, 1024, 1]])]]), m4_dnl
+m4_define([[_dim]], [[_number([[$1]], [[$2]], attn_if_res([[8, 8192, 8]], [[attn_if_mma(m4_dnl
+[[m4_ifelse(attn_KERNEL, mla, [[128, 576, 64]], [[16, 256, 8]])]], [[1, 1024, 1]])]]), m4_dnl
 m4_ifelse([[$1]], head_dim, [[attn_if_res([[[[, MIN..MAX, or any]]]], [[[[, QK/V, or ]]attn_if_mma(MIN..MAX, any)]])]]))]])
 m4_define([[_bind]], [[m4_define([[attn_HEAD_DIM_MIN]], [[$1]])m4_define([[attn_HEAD_DIM]], [[$2]])m4_dnl
 m4_define([[attn_HEAD_DIM_V]], [[$2]])]])
@@ -128,7 +132,8 @@ m4_define([[_flags]], [[m4_define([[_last]], -1)m4_define([[attn_SUFFIX]])m4_dnl
 attn_each([[_f]], (attn_flags), [[m4_undefine([[_has_]]_f)]])m4_dnl
 m4_ifelse([[$1]], none, [[]],
 [[$1]], all, [[attn_each([[_f]], (attn_flags), [[m4_define([[_has_]]_f)]])m4_define([[attn_SUFFIX]], _all)m4_dnl
-m4_ifelse(attn_KERNEL attn_ARCH, forward sm90, [[m4_undefine([[_has_paged]])]])m4_dnl
+m4_ifelse(attn_KERNEL attn_ARCH, forward sm90, [[m4_undefine([[_has_paged]])]], m4_dnl
+attn_KERNEL, mla, [[attn_each([[_f]], (attn_mla_none), [[m4_undefine([[_has_]]_f)]])]])m4_dnl
 m4_ifelse(attn_KERNEL, forward, [[attn_if_mma([[m4_undefine([[_has_rope]])]])]])m4_dnl
 m4_ifelse(attn_KV_DTYPE, narrow, [[]], [[m4_undefine([[_has_scaled]])]])]],
 [[attn_each([[_f]], (m4_translit([[$1]], +, [[,]])), [[_flag([[$1]], _f)]])]])]])
@@ -163,6 +168,10 @@ m4_define([[_tile]], [[_number([[$1]], [[$2]], attn_if_res([[1, _res_most([[$1]]
 // _together: refuses what begin.h would refuse of columns that are each right.
 m4_define([[_together]], [[m4_ifelse(attn_ARCH, avx512bf16, [[_types(bf16)]], attn_ARCH, sm75, [[_types(f16)]],
 attn_ARCH, sm80, [[_types(f16, bf16)]], attn_ARCH, sm90, [[_types(f16, bf16)]])m4_dnl
+m4_ifelse(attn_KERNEL, mla, m4_dnl
+[[attn_each([[_f]], (attn_mla_none), [[attn_if(_f, [[attn_fail([[flags has ']]_f[[', which kernel 'mla' has not]])]])]])m4_dnl
+attn_each([[_k]], (warps, blocks), [[m4_ifdef([[_set_]]_k, m4_dnl
+[[attn_fail([[tune has ']]_k[[', which kernel 'mla' sets by itself]])]])]])]])m4_dnl
 m4_ifelse(attn_KERNEL attn_ARCH, forward sm90, m4_dnl
 [[attn_if(paged, [[attn_fail([[flags has 'paged', must not on arch 'sm90']])]])m4_dnl
 attn_each([[_k]], (warps, blocks), [[m4_ifdef([[_set_]]_k, m4_dnl
@@ -213,6 +222,7 @@ _dtype([[$3]], m4_translit([[$3]], :, [[,]]))m4_dnl
 _head_dim([[$4]], m4_translit([[$4]], /, [[,]]))m4_dnl
 _gqa([[$5]])_flags([[$6]])_tune([[$9]])m4_dnl
 m4_ifelse(attn_KERNEL, decode, [[_one_of(tile_q, [[$7]], [[8, 16, 32]])_one_of(tile_k, [[$8]], [[16, 32]])]], m4_dnl
+attn_KERNEL, mla, [[_one_of(tile_q, [[$7]], 64)_number(tile_k, [[$8]], 16, 96, 16)]], m4_dnl
 [[_tile(tile_q, [[$7]], [[8, 1024, 1]], m4_dnl
 [[m4_ifelse(attn_ARCH, sm90, [[64, 256, 64]],
 [[m4_eval(16 * _warps), 1024, m4_eval(16 * _warps), [[, 16 for each of the warps]]]])]], m4_dnl

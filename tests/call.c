@@ -372,7 +372,7 @@ static void make_pages(case_call *call, const test_case *c, uint64_t seed, const
         p->seqused_k = numbers(call, len->used, c->batch);
     }
     attn_tensor *const both[2] = {&p->k, &p->v};
-    for (int m = 0; m < 2; m++) {
+    for (int m = 0; m < (c->v_in_k ? 1 : 2); m++) {
         int dims = m ? c->dim_v : c->dim;
         int64_t n[4] = {pool, c->page_size, c->heads_k, dims};
         both[m]->dtype = c->kv_dtype;
@@ -383,6 +383,8 @@ static void make_pages(case_call *call, const test_case *c, uint64_t seed, const
         if (c->pages == PAGES_DEFAULT)
             memset(both[m]->stride, 0, sizeof both[m]->stride);
     }
+    if (c->v_in_k)
+        p->v = p->k;
     free(pages);
 }
 

@@ -160,8 +160,8 @@ static int sensible(const test_case *c)
         return 0;
     if (c->rope && (c->rope_dim > c->dim || (c->rope_dim ? c->rope_dim : c->dim) > ATTN_ROPE_DIM_MOST))
         return 0;
-    if (c->v_in_k && (c->dim_v > c->dim || c->k_layout == LAYOUT_DEFAULT || c->v_layout != c->k_layout || c->paged ||
-                      c->kv_dtype != c->dtype))
+    if (c->v_in_k && (c->dim_v > c->dim || c->v_layout != c->k_layout || c->kv_dtype != c->dtype ||
+                      (c->paged ? c->pages != PAGES_NHD && c->pages != PAGES_HND : c->k_layout == LAYOUT_DEFAULT)))
         return 0;
     return 1;
 }
@@ -206,8 +206,20 @@ static int serves_rows(const attn_instance *t, const test_case *c)
 
 int case_serves(const attn_instance *t, const test_case *c)
 {
-    return sensible(c) && (case_needs(c) & ~t->features) == 0 && serves_dims(t, c->dim, c->dim_v) &&
+    return sensible(c) && (c->v_in_k || t->kernel != ATTN_KERNEL_MLA) && (case_needs(c) & ~t->features) == 0 && serves_dims(t, c->dim, c->dim_v) &&
            serves_rows(t, c) && aligned(t, c) && (!t->gqa || t->gqa == c->heads_q / c->heads_k);
+}
+
+void case_fit(const attn_instance *t, test_case *c)
+{
+    if (t->kernel != ATTN_KERNEL_MLA)
+        return;
+    c->v_in_k = 1;
+    if (c->paged)
+        c->pages = c->pages == PAGES_DEFAULT ? PAGES_NHD : c->pages;
+    else
+        c->k_layout = c->k_layout == LAYOUT_DEFAULT ? LAYOUT_BSHD : c->k_layout;
+    c->v_layout = c->k_layout;
 }
 
 /* ---- deriving --------------------------------------------------------------------------------- */
@@ -236,8 +248,10 @@ typedef struct deriver {
 
 static double pairs(const test_case *c) { return (double)c->batch * c->heads_q * c->seq_q * c->seq_k; }
 
-static void add(deriver *v, const test_case *c)
+static void add(deriver *v, const test_case *given)
 {
+    test_case latent = *given, *c = &latent;
+    case_fit(v->t, c);
     double limit = v->level == LEVEL_FULL ? 2e9 : v->level == LEVEL_DEFAULT ? 4e7 : 4e6;
     if (!case_serves(v->t, c) || pairs(c) * (c->dim + c->dim_v + 32) > limit)
         return;
@@ -316,7 +330,8 @@ static void derive_lengths(deriver *v)
     c.batch = 0;
     add(v, &c);
     /* What warps with tiles of their own take in turns, and blocks in shares: several times around. */
-    for (int n = 0; n < 4 && v->t->kernel == ATTN_KERNEL_DECODE; n++) {
+    const int listed = v->t->kernel == ATTN_KERNEL_DECODE || v->t->kernel == ATTN_KERNEL_MLA;
+    for (int n = 0; n < 4 && listed; n++) {
         c = plain(v);
         c.batch = n % 2 ? 9 : 1;
         c.heads_k = n < 2 ? 1 : 3;
@@ -365,8 +380,8 @@ static void derive_dims(deriver *v)
 
 static void derive_ratios(deriver *v)
 {
-    static const int ratios[] = {1, 3, 4, 7, 8, 71};
-    for (int n = 0; n < COUNT(ratios); n++)
+    static const int ratios[] = {1, 3, 4, 7, 8, 71, 128};
+    for (int n = 0; n < COUNT(ratios) - (v->t->kernel != ATTN_KERNEL_MLA); n++)
         for (int shape = 0; shape < 4; shape++) {
             test_case c = plain(v);
             int ratio = v->t->gqa ? v->t->gqa : ratios[n];
@@ -777,6 +792,7 @@ void case_random(const attn_instance *t, uint64_t *r, test_case *c)
         c->k_layout = c->v_layout = pick(r, LAYOUT_COUNT);
     if (rarely(r) && !c->paged)
         c->v_layout = pick(r, LAYOUT_COUNT);
+    case_fit(t, c);
     if (rarely(r))
         c->o_layout = pick(r, LAYOUT_SAME_B);
     if (rarely(r))

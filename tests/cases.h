@@ -97,6 +97,9 @@ void case_random(const attn_instance *instance, uint64_t *state, test_case *c);
 /* The ordinary case that others differ from: one small sequence. */
 void case_plain(const attn_instance *instance, test_case *c);
 
+/* Makes V the first dims of K, with strides that are said, for an instance that serves nothing else. */
+void case_fit(const attn_instance *instance, test_case *c);
+
 /* What an instance must have to serve a case: ATTN_HAS bits.  Whether it has, and the case makes sense. */
 uint32_t case_needs(const test_case *c);
 int case_serves(const attn_instance *instance, const test_case *c);

@@ -319,10 +319,24 @@ static int add(gpu_call *call, const span *s)
     return !piece->bytes || copy(piece->device, piece->host, piece->bytes);
 }
 
+/* An input that lies within one that is there already, as V may in K, does so on the device, too. */
+static int shared(const gpu_call *call, const span *s)
+{
+    const char *const host = (const char *)*s->field + s->low;
+    for (int n = 0; n < call->count && !s->output && s->high > s->low; n++) {
+        const gpu_piece *piece = &call->piece[n];
+        if (!piece->output && host >= piece->host && host + (s->high - s->low) <= piece->host + piece->bytes) {
+            *s->field = piece->device + (host - piece->host) - s->low;
+            return 1;
+        }
+    }
+    return 0;
+}
+
 static int add_all(gpu_call *call, const span *s, int count)
 {
     for (int n = 0; n < count; n++)
-        if (*s[n].field && !is_devices(*s[n].field) && !add(call, &s[n]))
+        if (*s[n].field && !is_devices(*s[n].field) && !shared(call, &s[n]) && !add(call, &s[n]))
             return -1;
     return 0;
 }

@@ -166,8 +166,9 @@ static test_case decode_case(const attn_instance *t)
     return c;
 }
 
-static void make(const test_case *c, case_call *call, const attn_instance *t)
+static void make(test_case *c, case_call *call, const attn_instance *t)
 {
+    case_fit(t, c);
     CHECK(!case_make(c, 5 + check_seed(), call));
     header_instance_hooks(t, &call->p.user);
 }
@@ -374,6 +375,7 @@ static void paged_is_dense(const attn_instance *t, shape_fn *shape)
         pages.paged = n % 2 ? PAGED_CSR : PAGED_TABLE;
         pages.page_size = sizes[n / 2];
         pages.pages = pages_of[n];
+        case_fit(t, &pages);
         if (!case_serves(t, &pages))
             continue;
         make(&c, &a, t);
@@ -412,7 +414,8 @@ static void batch_invariant(const attn_instance *t, shape_fn *shape)
         all.p.batch = 1;
         all.p.q.data = (char *)all.p.q.data + (int64_t)rows[0] * c.heads_q * c.dim * size;
         all.p.k.data = (char *)all.p.k.data + (int64_t)keys[0] * c.heads_k * c.dim * oracle_size(c.kv_dtype);
-        all.p.v.data = (char *)all.p.v.data + (int64_t)keys[0] * c.heads_k * c.dim_v * oracle_size(c.kv_dtype);
+        all.p.v.data = (char *)all.p.v.data + (int64_t)keys[0] * c.heads_k * (c.v_in_k ? c.dim : c.dim_v) *
+                          oracle_size(c.kv_dtype);
         all.p.cu_seqlens_q = all.p.cu_seqlens_k = NULL;
         all.p.total_q = 0;
         all.p.seq_q = rows[1] - rows[0];

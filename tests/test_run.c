@@ -885,6 +885,30 @@ static void devices(void)
         attn_list_explain(list, 2, &p, buf, sizeof buf);
         CHECK_MSG(strstr(buf, "sm80_few: query rows up to 8"), "%s", buf);
     }
+    if (check_case("device: what has v in k serves nothing else")) {
+        attn_instance latent = sm90_d64;
+        const attn_instance *const list[] = { &latent, &simt_f16 };
+        char buf[300];
+        latent.name = "mla";
+        latent.kernel = ATTN_KERNEL_MLA;
+        latent.head_dim_v = 32;
+        p = on_h200();
+        p.head_dim_v = 32;
+        p.k.stride[0] = 4096, p.k.stride[1] = p.k.stride[2] = 64, p.k.stride[3] = 1;
+        p.v = p.k;
+        CHECK(!strcmp(chosen(list, 2, &p), "mla"));
+        p.v.stride[1] = 72;
+        CHECK(!strcmp(chosen(list, 2, &p), "simt_f16"));
+        attn_list_explain(list, 2, &p, buf, sizeof buf);
+        CHECK_MSG(strstr(buf, "mla: v is not the first dims of k"), "%s", buf);
+        expect(list, 1, &p, ATTN_ERR_UNSUPPORTED, "v: must be the first 32 dims of k, v.data and v.stride those of k, "
+               "for mla");
+        p.v = p.k;
+        p.v.data = (char *)p.k.data + 128;
+        CHECK(!strcmp(chosen(list, 2, &p), "simt_f16"));
+        p.seq_k = 0;
+        CHECK(!strcmp(chosen(list, 2, &p), "mla"));
+    }
     if (check_case("device: what reads any rows serves them")) {
         p = on_h200();
         p.q.data = buffer.c + 8;

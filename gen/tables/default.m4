@@ -34,6 +34,13 @@ attn_row(decode,  sm80, T:narrow, 16..128, any, all,    16,   16,    warps=4+row
 attn_row(decode,  sm80, T:narrow, 16..256, any, all,    8,    16,    warps=4+rows=32+spill=64)
 ]])
 //
+// Latent caches, paged or not, of any number of query rows: V is the first dims of K.
+//
+//       KERNEL   ARCH  DTYPE  HEAD_DIM     GQA  FLAGS  TILE_Q TILE_K TUNE
+attn_each([[T]], (bf16, f16), [[
+attn_row(mla,     sm90, T,     576/512,     any, all,    64,   48,    stages=3)
+]])
+//
 // Hopper, where tensors are dense or packed: TMA cannot follow a page table.  What a decoder needs has rows of its
 // own, then what changes scores in one way, then head dims in between, then everything (docs/performance.md).  At 64,
 // short prompts are cut into 128 rows, of which the last ones waste less.

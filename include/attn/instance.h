@@ -11,6 +11,8 @@
 #include <attn/template/forward_sm90.cuh>
 #elif ATTN_KERNEL == ATTN_KERNEL_DECODE
 #include <attn/template/decode_sm80.cuh>
+#elif ATTN_KERNEL == ATTN_KERNEL_MLA
+#include <attn/template/mla_sm90.cuh>
 #elif ATTN_KERNEL == ATTN_KERNEL_APPEND
 #include <attn/template/append_simt.cuh>
 #elif ATTN_KERNEL == ATTN_KERNEL_MERGE

@@ -12,6 +12,7 @@
 #define ATTN_KERNEL_DECODE  2 /* the same, for calls of few query rows against a long cache */
 #define ATTN_KERNEL_APPEND  3 /* new K and V into a cache: attn_append_kv; CUDA alone, a CPU needs no instance */
 #define ATTN_KERNEL_MERGE   4 /* partial results into one: attn_merge; CUDA alone */
+#define ATTN_KERNEL_MLA     5 /* as FORWARD, of calls whose V is the first dims of K: multi-head latent attention */
 #define ATTN_KERNEL_RES1 21          /* Attention Residuals (res.h): phase 1, */
 #define ATTN_KERNEL_RES2 22          /* phase 2, */
 #define ATTN_KERNEL_RES1_BACKWARD 23 /* and the gradients of both */

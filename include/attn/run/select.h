@@ -151,8 +151,8 @@ static inline int32_t attn__default_device(const attn_instance *const *list, siz
 /* ATTN_KERNEL_...: the names in rows. */
 static inline const char *attn__kernel_name(int32_t kernel)
 {
-    static const char *const names[] = { "?", "forward", "decode", "append", "merge" };
-    return names[kernel >= ATTN_KERNEL_FORWARD && kernel <= ATTN_KERNEL_MERGE ? kernel : 0];
+    static const char *const names[] = { "?", "forward", "decode", "append", "merge", "mla" };
+    return names[kernel >= ATTN_KERNEL_FORWARD && kernel <= ATTN_KERNEL_MLA ? kernel : 0];
 }
 
 /* For a kernel that is chosen by nothing but where memory lies: its first instance that this device executes.  NULL and
@@ -241,13 +241,14 @@ enum {
     ATTN__FIT_FEATURES,
     ATTN__FIT_ARCH,
     ATTN__FIT_ROWS,
+    ATTN__FIT_LATENT, /* v is not the first dims of k */
     ATTN__FITS
 };
 
 /* Is it for attn_forward? */
 static inline int attn__attends(const attn_instance *inst)
 {
-    return inst->kernel == ATTN_KERNEL_FORWARD || inst->kernel == ATTN_KERNEL_DECODE;
+    return inst->kernel == ATTN_KERNEL_FORWARD || inst->kernel == ATTN_KERNEL_DECODE || inst->kernel == ATTN_KERNEL_MLA;
 }
 
 /* Query rows that share a KV head. */
@@ -268,7 +269,21 @@ static inline int attn__head_dims_fit(const attn_instance *inst, const attn_para
 /* Does it read boxes, which a tensor map describes?  That has no stride below 0, and none of 2^40 bytes. */
 static inline int attn__reads_boxes(const attn_instance *inst)
 {
-    return inst->arch == ATTN_ARCH_SM90 && inst->kernel == ATTN_KERNEL_FORWARD;
+    return inst->arch == ATTN_ARCH_SM90 && inst->kernel != ATTN_KERNEL_DECODE;
+}
+
+/* Is v the first dims of k?  A stride along what is but one does not matter, nor anything without work. */
+static inline int attn__v_in_k(const attn_params *p)
+{
+    attn__view view[ATTN__VIEWS];
+    int same = p->v.data == p->k.data && p->v.dtype == p->k.dtype && p->head_dim_v <= p->head_dim &&
+               p->v.dim_block == p->k.dim_block;
+    attn__views((attn_params *)p, view); /* only looks */
+    for (int i = 0; i < 4; i++) {
+        const int many = view[ATTN__K].extent[i] > 1 || (i == 0 && p->page_size);
+        same &= !many || p->v.stride[i] == p->k.stride[i];
+    }
+    return same || !p->seq_k || !attn__has_work(p);
 }
 
 /* Do the rows of q, k and v begin at multiples of `align` bytes, dims side by side?  If not, t says which.
@@ -330,7 +345,9 @@ static inline int attn__fit(const attn_instance *inst, const attn_params *p, uin
         return ATTN__FIT_FEATURES;
     if (!attn__runs(inst, &none))
         return ATTN__FIT_ARCH;
-    return attn__rows_fit(inst->row_align, attn__reads_boxes(inst), p, &none) ? ATTN__FITS : ATTN__FIT_ROWS;
+    if (!attn__rows_fit(inst->row_align, attn__reads_boxes(inst), p, &none))
+        return ATTN__FIT_ROWS;
+    return inst->kernel == ATTN_KERNEL_MLA && !attn__v_in_k(p) ? ATTN__FIT_LATENT : ATTN__FITS;
 }
 
 static inline int attn__bits(uint32_t x)
@@ -525,6 +542,9 @@ static inline attn_status attn__refuse(const attn_instance *const *list, size_t 
         attn__rows_fit(nearest->row_align, attn__reads_boxes(nearest), p, t);
         attn__put(t, ": %s needs rows at a multiple of %d bytes%s", nearest->name, (int)nearest->row_align,
                   attn__reads_boxes(nearest) ? ", and no stride below 0" : "");
+    } else if (fit == ATTN__FIT_LATENT) {
+        attn__put(t, "v: must be the first %d dims of k, v.data and v.stride those of k, for %s", (int)p->head_dim_v,
+                  nearest->name);
     } else {
         attn__put_call(t, p, fit);
         attn__put(t, ": this list has ");
@@ -551,7 +571,7 @@ static inline void attn__put_list(attn__text *t, const attn_instance *const *lis
     int fit = ATTN__FIT_KERNEL;
     for (size_t i = 0; i < n && fit != ATTN__FITS; i++) {
         static const char *const what[] = { "", "", "dtype ", "head_dim ", "gqa ", "query rows ", "has no ",
-                                            "arch ", "", "serves" };
+                                            "arch ", "", "v is not the first dims of k", "serves" };
         fit = attn__fit(list[i], p, needs);
         if (fit == ATTN__FIT_DEVICE || fit == ATTN__FIT_KERNEL)
             continue;
@@ -560,7 +580,7 @@ static inline void attn__put_list(attn__text *t, const attn_instance *const *lis
             attn__put_features(t, needs & ~list[i]->features);
         } else if (fit == ATTN__FIT_ROWS) {
             attn__rows_fit(list[i]->row_align, attn__reads_boxes(list[i]), p, t);
-        } else if (fit != ATTN__FITS) {
+        } else if (fit != ATTN__FITS && fit != ATTN__FIT_LATENT) {
             attn__put_column(t, list[i], fit);
         }
         if (fit == ATTN__FIT_ARCH && list[i]->device) {

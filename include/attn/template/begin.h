@@ -10,10 +10,10 @@
 #error "attn: define ATTN_NAME, the prefix of all that this instance defines"
 #endif
 #ifndef ATTN_KERNEL
-#error "attn: define ATTN_KERNEL (ATTN_KERNEL_FORWARD, _DECODE, _APPEND, _MERGE, _RES1, _RES2, _RES1_BACKWARD or _RES2_BACKWARD)"
+#error "attn: define ATTN_KERNEL (ATTN_KERNEL_FORWARD, _DECODE, _APPEND, _MERGE, _MLA, _RES1, _RES2, _RES1_BACKWARD or _RES2_BACKWARD)"
 #elif ATTN_KERNEL < ATTN_KERNEL_FORWARD || ATTN_KERNEL > ATTN_KERNEL_RES2_BACKWARD || \
-    (ATTN_KERNEL > ATTN_KERNEL_MERGE && ATTN_KERNEL < ATTN_KERNEL_RES1)
-#error "attn: ATTN_KERNEL must be ATTN_KERNEL_FORWARD, _DECODE, _APPEND, _MERGE, _RES1, _RES2, _RES1_BACKWARD or _RES2_BACKWARD"
+    (ATTN_KERNEL > ATTN_KERNEL_MLA && ATTN_KERNEL < ATTN_KERNEL_RES1)
+#error "attn: ATTN_KERNEL must be ATTN_KERNEL_FORWARD, _DECODE, _APPEND, _MERGE, _MLA, _RES1, _RES2, _RES1_BACKWARD or _RES2_BACKWARD"
 #endif
 /* What serves any types, sizes and layouts with one kernel: 0 = known at run time. */
 #if ATTN_KERNEL == ATTN_KERNEL_APPEND || ATTN_KERNEL == ATTN_KERNEL_MERGE
@@ -61,6 +61,9 @@
 #if ATTN_KERNEL == ATTN_KERNEL_DECODE && ATTN_ARCH != ATTN_ARCH_SM80 && ATTN_ARCH != ATTN_ARCH_SM90
 #error "attn: ATTN_KERNEL_DECODE is for ATTN_ARCH_SM80 and ATTN_ARCH_SM90; use ATTN_KERNEL_FORWARD"
 #endif
+#if ATTN_KERNEL == ATTN_KERNEL_MLA && ATTN_ARCH != ATTN_ARCH_SM90
+#error "attn: ATTN_KERNEL_MLA is for ATTN_ARCH_SM90; use ATTN_KERNEL_FORWARD"
+#endif
 #ifndef ATTN_DTYPE
 #error "attn: define ATTN_DTYPE (ATTN_F32, ATTN_F16 or ATTN_BF16)"
 #elif !ATTN_ANY && ATTN_DTYPE != ATTN_F32 && ATTN_DTYPE != ATTN_F16 && ATTN_DTYPE != ATTN_BF16
@@ -74,7 +77,11 @@
 #elif ATTN_HEAD_DIM < 0 || ATTN_HEAD_DIM > 1024
 #error "attn: ATTN_HEAD_DIM must be 1 to 1024, or 0 for any at run time"
 #endif
-#if ATTN_ARCH >= ATTN_ARCH_SM75 && (ATTN_HEAD_DIM < 16 || ATTN_HEAD_DIM > 256 || ATTN_HEAD_DIM % 8)
+#if ATTN_KERNEL == ATTN_KERNEL_MLA
+#if ATTN_HEAD_DIM < 128 || ATTN_HEAD_DIM > 576 || ATTN_HEAD_DIM % 64
+#error "attn: ATTN_HEAD_DIM must be a multiple of 64 from 128 to 576 in ATTN_KERNEL_MLA"
+#endif
+#elif ATTN_ARCH >= ATTN_ARCH_SM75 && (ATTN_HEAD_DIM < 16 || ATTN_HEAD_DIM > 256 || ATTN_HEAD_DIM % 8)
 #error "attn: ATTN_HEAD_DIM must be a multiple of 8 from 16 to 256 on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90; use ATTN_ARCH_SIMT"
 #endif
 
@@ -100,7 +107,11 @@
 #elif ATTN_HEAD_DIM_V < 0 || ATTN_HEAD_DIM_V > 1024 || (ATTN_HEAD_DIM_V == 0) != (ATTN_HEAD_DIM == 0)
 #error "attn: ATTN_HEAD_DIM_V must be 1 to 1024, and 0 exactly if ATTN_HEAD_DIM is 0"
 #endif
-#if ATTN_ARCH >= ATTN_ARCH_SM75 && (ATTN_HEAD_DIM_V < 16 || ATTN_HEAD_DIM_V > 256 || ATTN_HEAD_DIM_V % 8)
+#if ATTN_KERNEL == ATTN_KERNEL_MLA
+#if ATTN_HEAD_DIM_V < 128 || ATTN_HEAD_DIM_V > 512 || ATTN_HEAD_DIM_V % 128 || ATTN_HEAD_DIM_V > ATTN_HEAD_DIM
+#error "attn: ATTN_HEAD_DIM_V must be a multiple of 128 from 128 to 512 and to ATTN_HEAD_DIM in ATTN_KERNEL_MLA"
+#endif
+#elif ATTN_ARCH >= ATTN_ARCH_SM75 && (ATTN_HEAD_DIM_V < 16 || ATTN_HEAD_DIM_V > 256 || ATTN_HEAD_DIM_V % 8)
 #error "attn: ATTN_HEAD_DIM_V must be a multiple of 8 from 16 to 256 on ATTN_ARCH_SM75, ATTN_ARCH_SM80 and ATTN_ARCH_SM90"
 #endif
 #if !ATTN_ANY && defined(ATTN_HEAD_DIM_MIN) && ATTN_ARCH < ATTN_ARCH_SM75
@@ -108,6 +119,8 @@
 #endif
 #ifndef ATTN_HEAD_DIM_MIN
 #define ATTN_HEAD_DIM_MIN ATTN_HEAD_DIM
+#elif ATTN_HEAD_DIM_MIN != ATTN_HEAD_DIM && ATTN_KERNEL == ATTN_KERNEL_MLA
+#error "attn: ATTN_HEAD_DIM_MIN has no meaning in ATTN_KERNEL_MLA; leave it out"
 #elif ATTN_HEAD_DIM_MIN != ATTN_HEAD_DIM && (ATTN_HEAD_DIM_MIN < 16 || ATTN_HEAD_DIM_MIN % 8 || \
     ATTN_HEAD_DIM_MIN > ATTN_HEAD_DIM || ATTN_HEAD_DIM_MIN > ATTN_HEAD_DIM_V)
 #error "attn: ATTN_HEAD_DIM_MIN must be a multiple of 8 from 16 to ATTN_HEAD_DIM and ATTN_HEAD_DIM_V"
@@ -193,6 +206,10 @@
 #if ATTN_PAGED && ATTN_ARCH == ATTN_ARCH_SM90 && ATTN_KERNEL == ATTN_KERNEL_FORWARD
 #error "attn: ATTN_PAGED must be 0 on ATTN_ARCH_SM90 in ATTN_KERNEL_FORWARD, which copies boxes of a tensor; use ATTN_ARCH_SM80"
 #endif
+#if ATTN_KERNEL == ATTN_KERNEL_MLA && (ATTN_WINDOW || ATTN_CHUNK || ATTN_SINK_TOKENS || ATTN_SOFTCAP || ATTN_ALIBI || \
+    ATTN_BIAS || ATTN_BOOL_MASK || defined(ATTN_SCORE_MOD) || defined(ATTN_MASK))
+#error "attn: ATTN_KERNEL_MLA has ATTN_CAUSAL, ATTN_SINK_LOGITS, ATTN_VARLEN and ATTN_PAGED alone; use ATTN_KERNEL_FORWARD"
+#endif
 #if ATTN_SINK_TOKENS && !ATTN_WINDOW
 #error "attn: ATTN_SINK_TOKENS needs ATTN_WINDOW: without a window no key is hidden that a sink token could keep"
 #endif
@@ -237,6 +254,28 @@
 #endif
 #ifndef ATTN_ROWS
 #define ATTN_ROWS (4 * ATTN_TILE_Q)
+#endif
+#elif ATTN_KERNEL == ATTN_KERNEL_MLA
+#ifndef ATTN_TILE_Q
+#define ATTN_TILE_Q 64
+#elif ATTN_TILE_Q != 64
+#error "attn: ATTN_TILE_Q must be 64 in ATTN_KERNEL_MLA; leave it out"
+#endif
+#ifndef ATTN_TILE_K
+#define ATTN_TILE_K 48
+#elif ATTN_TILE_K < 16 || ATTN_TILE_K > 96 || ATTN_TILE_K % 16
+#error "attn: ATTN_TILE_K must be a multiple of 16 from 16 to 96 in ATTN_KERNEL_MLA"
+#endif
+#ifndef ATTN_STAGES
+#define ATTN_STAGES 3
+#endif
+#ifndef ATTN_WARPS
+#define ATTN_WARPS 12
+#elif ATTN_WARPS != 12
+#error "attn: ATTN_WARPS must be 12 in ATTN_KERNEL_MLA; leave it out"
+#endif
+#if defined(ATTN_BLOCKS) && ATTN_BLOCKS != 1
+#error "attn: ATTN_BLOCKS must be 1 on ATTN_ARCH_SM90; leave it out"
 #endif
 #elif ATTN_ARCH == ATTN_ARCH_SM90
 /* What was fastest on an H200 (docs/performance.md). */

@@ -8,6 +8,7 @@
 #endif
 
 #define ATTN_MERGE_THREADS 128
+#define ATTN_MERGE_BLOCKS  1024 /* of wide rows, before one has several */
 
 /* The merge may start before the kernel has ended, where that one says so; and waits for its results. */
 #ifdef ATTN_EARLY
@@ -19,17 +20,26 @@
 #define ATTN_LAUNCH_MERGE ATTN_LAUNCH
 #endif
 
-/* Merges the parts of one row: a warp for each row, lanes along the parts, then along the columns.  Each column adds
- * them in their order. */
+/* Merges the parts of rows: a warp has one after the other, or a block some neighbours if they have more than 128
+ * columns; lanes along the parts, then along the columns.  Each column adds them in their order. */
 ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
 {
-#if ATTN_KERNEL == ATTN_KERNEL_DECODE && defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 10 * ATTN_ARCH
+#if ATTN_LISTS && defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 10 * ATTN_ARCH
     __trap(); /* compiled for a processor that the kernel is not for, either */
 #else
     const int warps = ATTN_MERGE_THREADS / 32, dim_v = a.p.head_dim_v, lane = attn__lane();
     const int per = ATTN_FN(_group)(&a) * a.p.seq_q;
-    const int64_t step = (int64_t)gridDim.x * warps;
-    for (int64_t n = (int64_t)blockIdx.x * warps + (threadIdx.x >> 5); n < a.rows; n += step) {
+    const int warp = (int)(threadIdx.x >> 5), together = dim_v > 128; /* all warps have the same row */
+    const int64_t each = together ? (a.rows + gridDim.x - 1) / gridDim.x : 1;
+    const int64_t step = together ? 1 : (int64_t)gridDim.x * warps;
+    const int64_t begin = together ? blockIdx.x * each : (int64_t)blockIdx.x * warps + warp;
+    const int64_t end = together && begin + each < a.rows ? begin + each : a.rows;
+#if ATTN_LISTS
+    ATTN_FN(_parts) of_block = { 0, 0, 0, 0 }; /* of rows: where the parts of its first one lie */
+    int64_t block = -1;
+    int cut = 0;
+#endif
+    for (int64_t n = begin; n < end; n += step) {
         ATTN_FN(_unit) u;
         const int row = (int)(n % per);
         u.g = (int)(n / per % a.heads);
@@ -39,9 +49,19 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
         if (i >= u.len_q)
             continue;
         ATTN_FN(_parts) parts = { a.parts, n, n, a.part_rows };
-#if ATTN_KERNEL == ATTN_KERNEL_DECODE
-        if (a.shares && !ATTN_FN(_parts_of)(&a, &u, row, &parts))
-            continue;
+#if ATTN_LISTS
+        if (a.shares) {
+            const int within = row % ATTN_TILE_Q;
+            if (block != n - within) {
+                block = n - within;
+                cut = ATTN_FN(_parts_of)(&a, &u, row - within, &of_block);
+            }
+            if (!cut)
+                continue;
+            parts = of_block;
+            parts.first += within;
+            parts.zero += within;
+        }
 #endif
         ATTN_AFTER_KERNEL();
         float m = ATTN_NEG_INF, l = 0.0f, lse;
@@ -60,7 +80,8 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
             l += attn__shuffle_xor(l, k);
         const float scale = ATTN_FN(_finish)(&a, h, m, l, &lse);
         const int64_t to = ATTN_FN(_o_at)(&a, &u, i, h);
-        for (int first = 0; first < dim_v; first += 128) { /* each lane every 32nd dim */
+        /* Each lane has every 32nd dim. */
+        for (int first = together ? 128 * warp : 0; first < dim_v; first += together ? 128 * warps : 128) {
             float sum[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
             for (int base = 0; base < parts.count; base += 32) {
                 const int own = base + lane < parts.count ? base + lane : parts.count - 1;
@@ -69,15 +90,24 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
                 const int seen = a.part_l[own_at] != 0.0f;
                 const float weight = seen ? attn__exp2(a.part_m[own_at] - zero) : 0.0f;
                 const int left = parts.count - base;
-                ATTN_UNROLL_4
-                for (int s = 0; s < (left < 32 ? left : 32); ++s) {
-                    const float w = attn__shuffle(weight, s);
-                    const float *const o = a.part_o + ATTN_FN(_part_at)(&parts, base + s) * dim_v + first;
-                    if (!attn__shuffle_int(seen, s))
-                        continue;
+                for (int s = 0; s < (left < 32 ? left : 32); s += 4) {
+                    float x[4][4]; /* all that is needed of four parts is asked for first */
+                    int there[4];
                     ATTN_UNROLL
-                    for (int k = 0; k < 4; ++k)
-                        sum[k] += first + lane + 32 * k < dim_v ? w * o[lane + 32 * k] : 0.0f;
+                    for (int e = 0; e < 4; ++e) {
+                        const float *const o = a.part_o + ATTN_FN(_part_at)(&parts, base + s + e) * dim_v + first;
+                        there[e] = attn__shuffle_int(seen, s + e) && s + e < left;
+                        ATTN_UNROLL
+                        for (int k = 0; k < 4; ++k)
+                            x[e][k] = there[e] && first + lane + 32 * k < dim_v ? o[lane + 32 * k] : 0.0f;
+                    }
+                    ATTN_UNROLL
+                    for (int e = 0; e < 4; ++e) {
+                        const float w = attn__shuffle(weight, s + e);
+                        ATTN_UNROLL
+                        for (int k = 0; k < 4; ++k)
+                            sum[k] += there[e] ? w * x[e][k] : 0.0f;
+                    }
                 }
             }
             ATTN_UNROLL
@@ -85,7 +115,7 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, 1)
                 if (first + lane + 32 * k < dim_v)
                     ATTN_FN(_put_o)(&a, to + (first + lane + 32 * k) * a.p.o.stride[3], sum[k] * scale);
         }
-        if (lane == 0)
+        if (lane == 0 && !(together && warp))
             ATTN_FN(_put_lse)(&a, &u, i, h, lse);
     }
     ATTN_AFTER_KERNEL(); /* or what comes next might not wait for the kernel itself */
@@ -142,7 +172,7 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
         e = ATTN_FN(_start)(&a, tickets, stream);
     else
         a.parts = 0; /* a map of nothing cannot be made: the merge of no parts is what an empty row is */
-#elif ATTN_KERNEL == ATTN_KERNEL_DECODE
+#elif ATTN_LISTS
     cudaError_t e = ATTN_FN(_start)(&a, stream);
 #else
     const unsigned grid = a.units < ATTN_GRID_MOST ? (unsigned)a.units : ATTN_GRID_MOST;
@@ -150,7 +180,10 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
         ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, &a);
 #endif
     if (e == cudaSuccess && a.parts != 1) {
-        const int64_t blocks = ATTN_FN(_ceil)(a.rows, ATTN_MERGE_THREADS / 32);
+        const int64_t most = a.rows < 8 * ATTN_MERGE_BLOCKS ? ATTN_MERGE_BLOCKS : a.rows / 8;
+        const int64_t blocks = p->head_dim_v <= 128 ? ATTN_FN(_ceil)(a.rows, ATTN_MERGE_THREADS / 32)
+                               : a.rows < most      ? a.rows
+                                                    : most;
         e = ATTN_LAUNCH_MERGE(ATTN_FN(_merge_kernel), blocks < ATTN_GRID_MOST ? (unsigned)blocks : ATTN_GRID_MOST,
                         ATTN_MERGE_THREADS, 0, stream, &a);
     }
@@ -158,6 +191,7 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
 }
 
 #undef ATTN_MERGE_THREADS
+#undef ATTN_MERGE_BLOCKS
 #undef ATTN_AFTER_KERNEL
 #undef ATTN_LAUNCH_MERGE
 #undef ATTN_EARLY
@@ -168,6 +202,8 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, void *workspace, size_
 #undef ATTN_PERSISTENT
 #undef ATTN_CLUSTERS
 #undef ATTN_SHARE_BEST
+#undef ATTN_SHARE_TILES
+#undef ATTN_LISTS
 #undef ATTN_PACK
 #undef ATTN_LOW
 #undef ATTN_HIGH

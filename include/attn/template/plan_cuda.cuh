@@ -1,8 +1,8 @@
 /* plan_cuda.cuh - what the CUDA templates share on the host: how a call is cut into units, the workspace,
  * the arguments of a kernel.
  *
- * Included by forward_simt.cuh, forward_sm80.cuh, forward_sm90.cuh and decode_sm80.cuh first of all, no guard;
- * launch_cuda.cuh is its other end.
+ * Included by forward_simt.cuh, forward_sm80.cuh, forward_sm90.cuh, decode_sm80.cuh and mla_sm90.cuh first of all, no
+ * guard; launch_cuda.cuh is its other end.
  *
  * A unit is one sequence, one KV head, up to ATTN_TILE_Q rows, one part of the keys and one chunk of the columns of
  * V.  A row is (query position, query head of the group), position-major, so that the heads of a group share every
@@ -69,6 +69,12 @@
 #endif
 #define ATTN_SHARE_BEST -1 /* as _share thinks best */
 
+/* 1: blocks may have shares of a list of all tiles (list_cuda.cuh).  Tiles of a share, at least. */
+#define ATTN_LISTS (ATTN_KERNEL == ATTN_KERNEL_DECODE || ATTN_KERNEL == ATTN_KERNEL_MLA)
+#ifndef ATTN_SHARE_TILES
+#define ATTN_SHARE_TILES ATTN_WARPS
+#endif
+
 /* 1: blocks take tickets for units, from a word at the start of the workspace, and copy boxes that tensor maps
  * describe. */
 #ifndef ATTN_PERSISTENT
@@ -93,9 +99,13 @@ typedef struct ATTN_FN(_args) {
     int32_t box_o;     /* map_o is made */
     attn__divisor by_section, by_turns, by_ratio; /* units of a section, its heads; query heads of a KV head */
 #endif
+#if ATTN_KERNEL == ATTN_KERNEL_MLA
+    attn__tma_map map_v, map_rest; /* half of V's dims of eight keys; the dims that V has not */
+    int32_t boxes;     /* they are made; else keys come by copies of 16 bytes */
+#endif
     attn_params p;
     attn__divisor by_blocks, by_heads;
-#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+#if ATTN_LISTS
     attn__divisor by_page, by_walks, by_group; /* keys of a page; heads * blocks */
     int32_t cluster;   /* blocks of a cluster, which has one unit; 0: no clusters */
     int32_t cluster_log2;
@@ -166,9 +176,9 @@ static void ATTN_FN(_groups)(const attn_scale *s, int dim, int32_t *groups, int3
 }
 #endif
 
-#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+#if ATTN_LISTS
 /* Who reads which keys, where the call does not say.  clusters: how many blocks share a unit; 0: as seems best, and
- * that may be a list of all tiles of which each block has an equal share (decode_sm80.cuh), unless `least`.
+ * that may be a list of all tiles of which each block has an equal share (list_cuda.cuh), unless `least`.
  * Part 0 are then the first units of the shares, part 1 the last ones. */
 static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int clusters, int least)
 {
@@ -200,7 +210,7 @@ static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int
     a->walks = (int32_t)(walks < room ? walks : room);
     while (walks % a->walks || room / a->walks * a->walks * 16 < room * 15)
         --a->walks;
-    const int64_t entries = whole / a->walks, most = ATTN_FN(_ceil)(entries * tiles, ATTN_WARPS);
+    const int64_t entries = whole / a->walks, most = ATTN_FN(_ceil)(entries * tiles, ATTN_SHARE_TILES);
     const int64_t shares = room / a->walks < most ? room / a->walks : most;
     a->shares = shares > 1 ? (int32_t)shares : 1;
     a->units = (int64_t)a->shares * a->walks;
@@ -252,7 +262,7 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
         keys = ATTN_FN(_ceil)(tiles, p->num_splits);
     else if (p->flags & ATTN_BATCH_INVARIANT)
         keys = ATTN_FN(_ceil)(ATTN_PART_KEYS_INVARIANT, ATTN_TILE_K);
-    else if (ATTN_KERNEL == ATTN_KERNEL_DECODE)
+    else if (ATTN_LISTS)
         a->share = !least || ATTN_CLUSTERS ? ATTN_SHARE_BEST : 0;
     else if (!least && whole) {
         attn_device device;
@@ -272,12 +282,12 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     if (a->units) { /* nothing is divided by 0 */
         a->by_blocks = attn__divisor_make((uint32_t)a->blocks);
         a->by_heads = attn__divisor_make((uint32_t)a->heads);
-#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+#if ATTN_LISTS
         a->by_walks = attn__divisor_make((uint32_t)(a->heads * a->blocks));
         a->by_group = attn__divisor_make((uint32_t)a->group);
 #endif
     }
-#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+#if ATTN_LISTS
     if (a->share && whole)
         ATTN_FN(_share)(a, whole, tiles, a->share > 0 ? a->share : 0, least);
     while (1 << a->cluster_log2 < a->cluster)

@@ -91,7 +91,7 @@ ATTN_DEVICE ATTN_FN(_place) ATTN_FN(_place_of)(const ATTN_FN(_args) *a, const AT
     at.i = u->row0 + at.row;
     at.sub = 0;
     if (group != 1) { /* no division in the commonest case */
-#if ATTN_KERNEL == ATTN_KERNEL_DECODE
+#if ATTN_LISTS
         const unsigned i = ATTN_GQA ? (unsigned)at.i / group : attn__divide((unsigned)at.i, a->by_group);
 #else
         const unsigned i = (unsigned)at.i / group;
