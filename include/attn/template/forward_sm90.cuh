@@ -886,8 +886,8 @@ ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_flow) *f, int first, int roughly, const
         f->blank = attn__any(f->minus_r[0] == -ATTN_NO_SCORE || f->minus_r[1] == -ATTN_NO_SCORE);
 }
 
-/* P of the tile at hand from S as it is, with softcap as cap[0] S + cap[1] S^3 + cap[2] S^5, and with a bias; its sum is
- * added to l.
+/* P of the tile at hand from S as it is, with softcap as cap[0] S + cap[1] S^3 + cap[2] S^5, and with a bias; its sum
+ * is added to l.
  *
  * Every instruction a score counts: one takes 8 to 10 % of a tile's time, whatever the tensor cores do meanwhile (D 64
  * and 128, H200).  The polynomial takes 3, tanh by 2^x and 1 / x takes 5, of which two are slow; and it is half an
