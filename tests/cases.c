@@ -206,8 +206,9 @@ static int serves_rows(const attn_instance *t, const test_case *c)
 
 int case_serves(const attn_instance *t, const test_case *c)
 {
-    return sensible(c) && (c->v_in_k || t->kernel != ATTN_KERNEL_MLA) && (case_needs(c) & ~t->features) == 0 && serves_dims(t, c->dim, c->dim_v) &&
-           serves_rows(t, c) && aligned(t, c) && (!t->gqa || t->gqa == c->heads_q / c->heads_k);
+    return sensible(c) && (c->v_in_k || t->kernel != ATTN_KERNEL_MLA) && (case_needs(c) & ~t->features) == 0 &&
+           serves_dims(t, c->dim, c->dim_v) && serves_rows(t, c) && aligned(t, c) &&
+           (!t->gqa || t->gqa == c->heads_q / c->heads_k);
 }
 
 void case_fit(const attn_instance *t, test_case *c)

@@ -206,7 +206,7 @@ int main(int argc, char **argv)
     for (size_t m = 0; m < archive_count + header_count && sizeof(void *) > 4; m++) {
         const attn_instance *t = m < archive_count ? archive[m] : header[m - archive_count];
         char reason[300];
-        if (!attn__attends(t))
+        if (!attn__attends(t) || t->kernel == ATTN_KERNEL_MLA) /* its v cannot be moved by itself */
             continue;
         if (case_executes(t, reason, sizeof reason))
             on_instance(t);

@@ -25,6 +25,7 @@ static void make_case(const attn_instance *t, int paged, int keys, test_case *c)
     c->varlen = !paged ? VARLEN_USED_K : 0;
     c->paged = paged;
     c->page_size = paged ? PAGE : 0;
+    case_fit(t, c);
 }
 
 /* Turn 0: half of the keys; 1: all of them, and pages that have changed places; 2: one key. */

@@ -60,6 +60,7 @@ static void make(const attn_instance *t, int varlen, int paged, case_call *call)
     c.varlen = varlen;
     c.paged = paged;
     c.page_size = paged ? PAGE : 0;
+    case_fit(t, &c);
     CHECK(!case_make(&c, 1, call));
     call->p.device = ATTN_DEVICE_CUDA;
 }

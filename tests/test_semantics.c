@@ -68,6 +68,11 @@ static attn_status run(void)
     static float q[ROOM * WIDE + WIDE], k[ROOM * WIDE + WIDE], v[ROOM * WIDE + WIDE], o[ROOM * WIDE + WIDE];
     attn_info info;
     attn_params p = t.p;
+    if (t.on->kernel == ATTN_KERNEL_MLA) {
+        check_skip("v of the example is not in k");
+        t.skipped = 1;
+        return ATTN_ERR_UNSUPPORTED;
+    }
     const int dim = p.head_dim, dim_v = p.head_dim_v ? p.head_dim_v : dim;
     p.head_dim = dims_for(dim, t.on->head_dim_min, t.on->head_dim);
     p.head_dim_v = dims_for(dim_v, t.on->head_dim_min < t.on->head_dim ? t.on->head_dim_min : t.on->head_dim_v,
