@@ -147,7 +147,7 @@ attn_row(res2,          simt, T,    520..2048,  any, none, 1,     1,     warps=4
 attn_row(res2,          simt, T,    any,        any, none, 1,     1,     warps=16)
 attn_row(res2_backward, simt, T,    8..512,     any, none, 1,     1,     warps=2+blocks=8)
 attn_row(res2_backward, simt, T,    520..2048,  any, none, 1,     1,     warps=8+blocks=2)
-attn_row(res2_backward, simt, T,    any,        any, none, 1,     1,     warps=16)
+attn_row(res2_backward, simt, T,    any,        any, none, 1,     1,     warps=16+spill=8)  // sm_75 spills 8, f32
 ]])
 attn_each([[K]], (res1, res1_backward), [[
 attn_each([[T]], (f32, f16, bf16), [[
