@@ -13,4 +13,5 @@
 #define ATTN_TILE_Q 64
 #define ATTN_TILE_K 48
 #define ATTN_STAGES 3
+#define ATTN_SPILL 8
 #include <attn/attn.cuh>

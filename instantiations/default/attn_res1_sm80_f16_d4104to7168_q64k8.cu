@@ -9,4 +9,5 @@
 #define ATTN_TILE_Q 64
 #define ATTN_TILE_K 8
 #define ATTN_WARPS 16
+#define ATTN_SPILL 8
 #include <attn/attn.cuh>
