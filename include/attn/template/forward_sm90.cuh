@@ -169,10 +169,16 @@ ATTN_DEVICE ATTN_FN(_job) *ATTN_FN(_job_at)(unsigned char *smem, unsigned count)
     return (ATTN_FN(_job) *)(void *)(smem + ATTN_JOBS_AT) + count % ATTN_JOBS;
 }
 
+/* Whether the bias comes as boxes. */
+ATTN_DEVICE int ATTN_FN(_has_boxes)(const ATTN_FN(_args) *a)
+{
+    return ATTN_BOX && a->box_bias;
+}
+
 /* Whether scores are changed row by row. */
 ATTN_DEVICE int ATTN_FN(_by_row)(const ATTN_FN(_args) *a)
 {
-    return ATTN_CHANGES && ATTN_FN(_has_row)(a) && !(ATTN_BOX && a->box_bias);
+    return ATTN_CHANGES && ATTN_FN(_has_row)(a) && !ATTN_FN(_has_boxes)(a);
 }
 
 /* Whether ALiBi acts beside the rest of the softmax. */
@@ -467,7 +473,7 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
                     w.k_parity ^= 1;
                 }
                 ATTN_FN(_load_v)(a, &w, smem);
-                if (ATTN_BOX && a->box_bias)
+                if (ATTN_FN(_has_boxes)(a))
                     ATTN_FN(_load_box)(a, &w, u, key);
                 if (ATTN_Q_STAGES == 1 && first) /* the last of what waits for the unit before */
                     ATTN_FN(_load_q)(a, &w, job);
@@ -712,7 +718,7 @@ ATTN_DEVICE void ATTN_FN(_hide)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f
     const ATTN_FN(_unit) *const u = &job->unit;
     const int k0 = ATTN_FN(_tile_at)(f->k0, f->turn);
     const int column = ATTN_FN(_load_key)(k0, u->len_k) + attn__lane() % 4 * 2;
-    if (a->p.scale < 0.0f && !(ATTN_SOFTCAP && a->p.softcap > 0.0f) && !(ATTN_BOX && a->box_bias)) {
+    if (a->p.scale < 0.0f && !(ATTN_SOFTCAP && a->p.softcap > 0.0f) && !ATTN_FN(_has_boxes)(a)) {
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NS; ++n)
             s[n] = -s[n];
@@ -767,7 +773,7 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
 {
     const int k0 = ATTN_FN(_tile_at)(f->k0, f->turn);
     const int edge = ATTN_FN(_at_edge)(f);
-    const int by_row = ATTN_FN(_by_row)(a), box = ATTN_BOX && a->box_bias;
+    const int by_row = ATTN_FN(_by_row)(a), box = ATTN_FN(_has_boxes)(a);
     if (ATTN_SOFTCAP && a->p.softcap > 0.0f && !by_row)
         ATTN_FN(_cap)(a, s);
     if (box)
@@ -943,7 +949,7 @@ ATTN_DEVICE int ATTN_FN(_weights)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, un
     int lift = first, scale = first;
     if (ATTN_SOFTCAP && first)
         f->wild = 0;
-    const int raw = (ATTN_BOX ? ATTN_BOX && a->box_bias : ATTN_RAW && a->p.softcap > 0.0f && !f->wild) && !first &&
+    const int raw = (ATTN_BOX ? ATTN_FN(_has_boxes)(a) : ATTN_RAW && a->p.softcap > 0.0f && !f->wild) && !first &&
                     !(ATTN_BLANK && f->blank) && !ATTN_FN(_at_edge)(f);
     if (ATTN_RAW) {
         const int f32 = ATTN_BOX && a->p.bias.dtype == ATTN_F32;
@@ -1042,6 +1048,21 @@ ATTN_DEVICE int ATTN_FN(_weights_in_place)(ATTN_FN(_flow) *f, unsigned char *sme
     f->l[1] += sum[2] + sum[3];
     attn__wgmma_after(f->l[0] + f->l[1]);
     return lift;
+}
+
+/* P of the tile at hand: p with two arrays, else s, not packed.  1: O is to be multiplied with `factor`. */
+ATTN_DEVICE int ATTN_FN(_softmax)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem, int first, float *s,
+                                  uint32_t *p)
+{
+    if (ATTN_FN(_has_boxes)(a))
+        ATTN_FN(_take_box)(a, f);
+    if (!ATTN_RAW)
+        ATTN_FN(_change)(a, f, smem, s);
+    const int scale = ATTN_TWO_P ? ATTN_FN(_weights)(a, f, smem, first, s, p)
+                                 : ATTN_FN(_weights_in_place)(f, smem, first, s);
+    if (ATTN_FN(_has_boxes)(a))
+        ATTN_FN(_leave_box)(a, f);
+    return scale;
 }
 
 ATTN_DEVICE void ATTN_FN(_pack)(const float *s, uint32_t *p)
@@ -1302,7 +1323,6 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
                                uint32_t *p, uint32_t *p_next)
 {
     const int first = f->k0 >= f->to;
-    int scale;
     if (first && !ATTN_FN(_next_job)(a, f, smem))
         return ATTN_FN(_step_none);
     const int next = ATTN_FN(_next_of)(f, smem);
@@ -1320,14 +1340,7 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
     ATTN_WGMMA_WAIT(1);
     attn__wgmma_pin(s, ATTN_NS);
     ATTN_FN(_leave_k)(f, next >= f->to);
-    if (ATTN_BOX && a->box_bias)
-        ATTN_FN(_take_box)(a, f);
-    if (!ATTN_RAW)
-        ATTN_FN(_change)(a, f, smem, s);
-    scale = ATTN_TWO_P ? ATTN_FN(_weights)(a, f, smem, first, s, p_next)
-                       : ATTN_FN(_weights_in_place)(f, smem, first, s);
-    if (ATTN_BOX && a->box_bias)
-        ATTN_FN(_leave_box)(a, f);
+    const int scale = ATTN_FN(_softmax)(a, f, smem, first, s, p_next);
     ATTN_WGMMA_WAIT(0);
     attn__wgmma_pin(o, ATTN_NO);
     attn__wgmma_pin_a(p, ATTN_NP);
@@ -1373,18 +1386,9 @@ ATTN_DEVICE void ATTN_FN(_begin)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, uns
     ATTN_WGMMA_WAIT(0);
     attn__wgmma_pin(s, ATTN_NS);
     ATTN_FN(_leave_k)(f, next >= f->to);
-    if (ATTN_BOX && a->box_bias)
-        ATTN_FN(_take_box)(a, f);
-    if (!ATTN_RAW)
-        ATTN_FN(_change)(a, f, smem, s);
-    if (ATTN_TWO_P) {
-        (void)ATTN_FN(_weights)(a, f, smem, 1, s, p);
-    } else {
-        (void)ATTN_FN(_weights_in_place)(f, smem, 1, s);
+    (void)ATTN_FN(_softmax)(a, f, smem, 1, s, p);
+    if (!ATTN_TWO_P)
         ATTN_FN(_pack)(s, p);
-    }
-    if (ATTN_BOX && a->box_bias)
-        ATTN_FN(_leave_box)(a, f);
     ATTN_FN(_advance)(f, 1, next);
 }
 
@@ -1426,7 +1430,7 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
     f.k_stage = f.k_parity = f.v_stage = f.v_parity = f.keep = 0;
     f.box_count = 0;
     f.wild = 0;
-    f.unit = ATTN_FN(_by_row)(a) || (ATTN_BOX && a->box_bias) ? 1.0f
+    f.unit = ATTN_FN(_by_row)(a) || ATTN_FN(_has_boxes)(a) ? 1.0f
              : ATTN_SOFTCAP && a->p.softcap > 0.0f ? a->p.softcap * ATTN_LOG2E
                                                    : fabsf(a->scale_log2);
     f.minus_r[0] = f.minus_r[1] = f.l[0] = f.l[1] = f.factor[0] = f.factor[1] = 0.0f;
