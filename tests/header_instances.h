@@ -5,6 +5,7 @@
 #ifndef ATTN_TESTS_HEADER_INSTANCES_H
 #define ATTN_TESTS_HEADER_INSTANCES_H
 
+#include <stdlib.h>
 #include <attn/attn.h>
 #include "oracle.h"
 
@@ -18,6 +19,22 @@ typedef struct mini_user {
 
 /* With those of CUDA if the archive has such. */
 const attn_instance *const *header_instances(size_t *n);
+
+/* All that tests go through: those of the archive, then these.  In the header, for the emulator's programs have lists of
+ * their own behind both names. */
+static inline const attn_instance *const *tested_instances(size_t *n)
+{
+    enum { MOST = 512 };
+    static const attn_instance *list[MOST];
+    size_t archived, defined;
+    const attn_instance *const *archive = attn_instances(&archived);
+    const attn_instance *const *header = header_instances(&defined);
+    if (archived + defined > MOST)
+        abort();
+    for (*n = 0; *n < archived + defined; ++*n)
+        list[*n] = *n < archived ? archive[*n] : header[*n - archived];
+    return list;
+}
 
 /* In header_instances.cu alone, which nvcc compiles, and for the emulator a C compiler. */
 #ifdef __cplusplus

@@ -23,8 +23,6 @@ static const emu_options devices[] = {
 };
 enum { DEVICES = sizeof devices / sizeof devices[0] };
 
-enum { MOST = 512 };
-
 static int given_schedule = -1, given_landing = -1, given_resident = -1, given_cc = -1;
 
 static int fits(const attn_instance *t, const emu_options *d)
@@ -68,17 +66,14 @@ static void option(int *argc, char **argv, const char *name, int *value)
 int main(int argc, char **argv)
 {
     const instances_way way = {before, emu_report};
-    const attn_instance *list[MOST];
-    size_t rows, headers, count = 0;
-    const attn_instance *const *row = attn_instances(&rows), *const *header = header_instances(&headers);
+    size_t count;
+    const attn_instance *const *list = tested_instances(&count);
     const clock_t start = clock();
     option(&argc, argv, "--schedule", &given_schedule);
     option(&argc, argv, "--landing", &given_landing);
     option(&argc, argv, "--resident", &given_resident);
     option(&argc, argv, "--cc", &given_cc);
     check_begin(argc, argv);
-    for (size_t n = 0; n < rows + headers && count < MOST; n++)
-        list[count++] = n < rows ? row[n] : header[n - rows];
     instances_run(list, count, check_count(LEVEL_DEFAULT), &way);
     printf("%zu instances%s, %.1f s of CPU time\n", count, emu_racing ? ", races looked for" : "",
            (double)(clock() - start) / CLOCKS_PER_SEC);

@@ -200,11 +200,10 @@ static void on_instance(const attn_instance *t)
 int main(int argc, char **argv)
 {
     check_begin(argc, argv);
-    size_t archive_count, header_count;
-    const attn_instance *const *archive = attn_instances(&archive_count);
-    const attn_instance *const *header = header_instances(&header_count);
-    for (size_t m = 0; m < archive_count + header_count && sizeof(void *) > 4; m++) {
-        const attn_instance *t = m < archive_count ? archive[m] : header[m - archive_count];
+    size_t count;
+    const attn_instance *const *list = tested_instances(&count);
+    for (size_t m = 0; m < count && sizeof(void *) > 4; m++) {
+        const attn_instance *t = list[m];
         char reason[300];
         if (!attn__attends(t) || t->kernel == ATTN_KERNEL_MLA) /* its v cannot be moved by itself */
             continue;

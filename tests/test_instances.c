@@ -7,18 +7,12 @@
 #include "header_instances.h"
 #include "instances.h"
 
-enum { MOST = 512 };
-
 int main(int argc, char **argv)
 {
     const instances_way way = {NULL, NULL};
-    const attn_instance *list[MOST];
-    size_t archive_count, header_count, count = 0;
-    const attn_instance *const *archive = attn_instances(&archive_count);
-    const attn_instance *const *header = header_instances(&header_count);
+    size_t count;
+    const attn_instance *const *list = tested_instances(&count);
     check_begin(argc, argv);
-    for (size_t n = 0; n < archive_count + header_count && count < MOST; n++)
-        list[count++] = n < archive_count ? archive[n] : header[n - archive_count];
     instances_run(list, count, check_count(LEVEL_DEFAULT), &way);
     return check_end();
 }

@@ -594,12 +594,11 @@ int main(int argc, char **argv)
         shape_fn *shape;
     } shapes[] = {{"prefill", base_case}, {"decode", decode_case}};
     check_begin(argc, argv);
-    size_t archive_count, header_count, count = 0;
+    size_t listed, count = 0;
     const attn_instance *able[MOST];
-    const attn_instance *const *archive = attn_instances(&archive_count);
-    const attn_instance *const *header = header_instances(&header_count);
-    for (size_t m = 0; m < archive_count + header_count && count < MOST; m++) {
-        const attn_instance *t = m < archive_count ? archive[m] : header[m - archive_count];
+    const attn_instance *const *list = tested_instances(&listed);
+    for (size_t m = 0; m < listed && count < MOST; m++) {
+        const attn_instance *t = list[m];
         char reason[300];
         if (!attn__attends(t))
             continue;

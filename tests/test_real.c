@@ -229,17 +229,16 @@ int main(int argc, char **argv)
 {
     static const int types[] = {ATTN_F32, ATTN_F16, ATTN_BF16};
     check_begin(argc, argv);
-    size_t archive_count, header_count;
-    const attn_instance *const *archive = attn_instances(&archive_count);
-    const attn_instance *const *header = header_instances(&header_count);
+    size_t count;
+    const attn_instance *const *list = tested_instances(&count);
     int good = load();
     for (int n = 0; good && n < 3; n++) {
         layer l;
         layer_make(&l, types[n]);
         if (types[n] == ATTN_F16 && check_case("oracle"))
             on_oracle(&l);
-        for (size_t m = 0; m < archive_count + header_count; m++) {
-            const attn_instance *t = m < archive_count ? archive[m] : header[m - archive_count];
+        for (size_t m = 0; m < count; m++) {
+            const attn_instance *t = list[m];
             attn_info info;
             attn_params p = call_of(&l, 0, 1);
             if (t->user || attn_list_query(&t, 1, &p, &info) != ATTN_OK)

@@ -152,9 +152,8 @@ static void on_device(const attn_instance *t, const attn_device *d)
 int main(int argc, char **argv)
 {
     const attn_instance *list[MOST];
-    size_t count = 0, archived, headers;
-    const attn_instance *const *header = header_instances(&headers);
-    const attn_instance *const *archive = attn_instances(&archived);
+    size_t listed, count = 0;
+    const attn_instance *const *all = tested_instances(&listed);
     attn_device d;
     char text[200];
     check_begin(argc, argv);
@@ -163,8 +162,8 @@ int main(int argc, char **argv)
     emu_set.sms = 4;
     emu_set.shared_optin = 163 << 10;
 #endif
-    for (size_t n = 0; n < headers + archived && count < MOST; n++) {
-        const attn_instance *t = n < headers ? header[n] : archive[n - headers];
+    for (size_t n = 0; n < listed && count < MOST; n++) {
+        const attn_instance *t = all[n];
         if (t->device && attn__attends(t) && (!t->rows || t->rows >= 2 * QUERIES))
             list[count++] = t;
     }

@@ -840,11 +840,11 @@ enum { MOST = 512 };
 int main(int argc, char **argv)
 {
     const attn_instance *list[MOST];
-    size_t rows, headers, count = 0;
+    size_t listed, count = 0;
     check_begin(argc, argv);
-    const attn_instance *const *row = attn_instances(&rows), *const *header = header_instances(&headers);
-    for (size_t n = 0; n < rows + headers && count < MOST; n++) {
-        const attn_instance *t = n < rows ? row[n] : header[n - rows];
+    const attn_instance *const *all = tested_instances(&listed);
+    for (size_t n = 0; n < listed && count < MOST; n++) {
+        const attn_instance *t = all[n];
         char reason[300];
         if (!call_bit(t))
             continue;

@@ -1206,15 +1206,14 @@ static const struct {
 int main(int argc, char **argv)
 {
     check_begin(argc, argv);
-    size_t archive_count, header_count;
-    const attn_instance *const *archive = attn_instances(&archive_count);
-    const attn_instance *const *header = header_instances(&header_count);
+    size_t count;
+    const attn_instance *const *list = tested_instances(&count);
     for (size_t n = 0; n < sizeof merges / sizeof *merges; n++)
         if (check_case("%s", merges[n].sentence))
             merges[n].check();
-    for (size_t m = 0; m < archive_count + header_count; m++) {
+    for (size_t m = 0; m < count; m++) {
         char reason[300];
-        t.on = m < archive_count ? archive[m] : header[m - archive_count];
+        t.on = list[m];
         if (!attn__attends(t.on) || t.on->gqa || (t.on->rows && t.on->rows < MOST_ROWS) || t.on->user)
             continue; /* the examples have ratios of their own */
         if (!case_executes(t.on, reason, sizeof reason)) {
