@@ -6,6 +6,7 @@
  * their definitions, and against a GPU, by test_primitives.c.  C11. */
 #include <attn/device/cluster.cuh>
 #include <attn/device/convert.h>
+#include <attn/device/copy.cuh>
 #include <attn/device/tma.cuh>
 #include <attn/device/wgmma.cuh>
 #include "check.h"
@@ -48,6 +49,8 @@ enum {
     NO_STORE_WAIT,    /* the block ends before its store has read */
     NO_READ_WAIT,     /* shared memory is written under a store */
     NO_PROXY_FENCE,   /* between what threads write and a store of it */
+    LATE_PROXY_FENCE, /* the thread that stores has not seen those of others */
+    NO_COPY_FENCE,    /* between copies of 16 bytes and a store of them */
     BUGS
 };
 
@@ -80,6 +83,8 @@ static const struct {
     {NO_STORE_WAIT, "", 0},
     {NO_READ_WAIT, "", 0},
     {NO_PROXY_FENCE, "no attn__fence_async since", 1},
+    {LATE_PROXY_FENCE, "no attn__fence_async since", 1},
+    {NO_COPY_FENCE, "no attn__fence_async since", 1},
 };
 
 ATTN_GLOBAL(pipeline, args, 256, 1)
@@ -160,9 +165,17 @@ ATTN_GLOBAL(pipeline, args, 256, 1)
                 const int at = 16 * half + i, row = t / 32 * 16 + t % 32 / 4 + 8 * (at >> 1 & 1);
                 o[row * 32 + at / 4 * 8 + t % 4 * 2 + (at & 1) - 32 * half] = d[at];
             }
-            if (bug != NO_PROXY_FENCE)
+            if (bug != NO_PROXY_FENCE && bug != LATE_PROXY_FENCE)
                 attn__fence_async();
             attn__barrier(1, 128);
+            if (bug == NO_COPY_FENCE) {
+                attn__copy_async((unsigned char *)(o + 4 * t), a.out + 4 * t, 16);
+                attn__copy_async_commit();
+                ATTN_COPY_ASYNC_WAIT(0);
+                attn__barrier(1, 128);
+            }
+            if (bug == LATE_PROXY_FENCE)
+                attn__fence_async();
             if (t == 0) {
                 attn__tma_store_2d(&a.o, stored, 32 * half, 0);
                 attn__bulk_commit();

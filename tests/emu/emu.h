@@ -92,6 +92,8 @@ typedef struct emu_warp {
     emu_meeting meeting;
 } emu_warp;
 
+enum { EMU_FENCES = 16 }; /* of a thread, which the race detector remembers */
+
 /* What a thread, a phase of a barrier ... has seen of all others.  Zero: nothing.  None outlives its launch. */
 typedef struct emu_clock {
     struct emu_view *view;
@@ -123,7 +125,10 @@ struct emu_thread {
     long copy_group;  /* groups that this thread has committed */
     struct emu_view *view;
     uint32_t now, landed; /* own clock; own asynchronous operations that it has waited for */
-    uint32_t fenced;      /* own clock at its last attn__fence_async */
+    struct {
+        uint32_t now, landed;
+    } fence[EMU_FENCES];  /* the same at its last calls of attn__fence_async, by their number */
+    unsigned fences;
     void *sp;
     int fiber;
 };
@@ -218,7 +223,8 @@ extern int emu_racing;
 void emu_touch(const void *p, size_t bytes, int write, const char *site);
 /* Its asynchronous operations read or write from now on, until somebody has seen `stamp` (rising, from 1 on). */
 void emu_touch_async(const void *p, size_t bytes, int write, uint32_t stamp, const char *site);
-/* The same by TMA or wgmma, before which whoever wrote there must have called emu_fence. */
+/* The same by TMA or wgmma, before which whoever wrote there must have called emu_fence, and let this thread see it.
+ * A thread fences its emu_touch_async when it has seen that they have ended. */
 void emu_touch_proxy(const void *p, size_t bytes, int write, uint32_t stamp, const char *site);
 void emu_fence(void);
 /* This thread knows that asynchronous operations of `agent` (2t + 1) up to `stamp` have ended. */

@@ -5,7 +5,8 @@
  * earlier: by a barrier, __syncwarp, or what release and acquire it.  Shuffles, votes and products make lanes wait for
  * each other, but order no memory.  Each agent has a clock that ticks when it lets others see what it did; a view says
  * up to which tick of each agent somebody has seen.  Views are shared, because after a barrier all have the same.
- * TMA and wgmma must not meet what a thread wrote and did not fence, seen or not.
+ * TMA and wgmma must not meet what a thread wrote, by itself or by copies of 16 bytes, unless it has fenced that and they
+ * have seen the fence.
  *
  * Each word of shared memory remembers its last write and six reads that are not ordered (of more, some at random);
  * a word that is accessed in parts remembers that for each byte.  Clocks go on from block to block, so nothing is
@@ -30,7 +31,8 @@ typedef struct emu_view {
 typedef struct use {
     uint32_t tick;
     uint16_t agent;
-    uint16_t is_site; /* where: a text; else an address in the program */
+    uint8_t is_site;  /* where: a text; else an address in the program */
+    uint8_t by_proxy; /* by TMA or wgmma */
     const void *where;
 } use;
 
@@ -205,7 +207,7 @@ void emu_race_block(emu_block *b)
         t->agent = 2 * (b->rank * b->threads + i);
         view_set(&t->view, NULL);
         t->now = t->landed = latest;
-        t->fenced = latest - 1; /* what it writes first is not fenced */
+        t->fences = 0;
     }
 }
 
@@ -259,12 +261,22 @@ static inline int seen(const emu_thread *t, const use *a)
            (a->agent == t->agent + 1 && a->tick <= t->landed) || (t->view && t->view->at[a->agent] >= a->tick);
 }
 
-/* Whether its thread has called emu_fence since. */
+/* Whether its thread has called emu_fence since, and this thread has seen that. */
 static int fenced(const emu_block *b, const use *a)
 {
+    if (a->by_proxy || a->tick < first_tick[b->slot])
+        return 1;
     const int n = a->agent / 2;
-    return a->agent & 1 || a->tick < first_tick[b->slot] ||
-           a->tick <= b->first[n / first_agent_threads].thread[n % first_agent_threads].fenced;
+    const emu_thread *t = emu_self, *by = &b->first[n / first_agent_threads].thread[n % first_agent_threads];
+    const uint32_t until = by == t ? UINT32_MAX : t->view ? t->view->at[by->agent] : 0;
+    for (unsigned i = by->fences; i && i + EMU_FENCES > by->fences; i--) {
+        const unsigned at = (i - 1) % EMU_FENCES;
+        if ((a->agent & 1 ? by->fence[at].landed : by->fence[at].now) < a->tick)
+            return 0;
+        if (by->fence[at].now < until)
+            return 1;
+    }
+    return by->fences > EMU_FENCES; /* one that is forgotten */
 }
 
 static void cell_access(cell *c, const emu_block *b, const char *p, int write, const use *now)
@@ -343,7 +355,7 @@ static void touch_at(const void *where, int is_site, const void *p, size_t bytes
     if ((const char *)p < arena || (const char *)p >= arena + arena_bytes)
         return;
     const emu_block *b = emu_block_of(p);
-    const use now = {at, (uint16_t)(t->agent + async), (uint16_t)is_site, where};
+    const use now = {at, (uint16_t)(t->agent + async), (uint8_t)is_site, (uint8_t)by_proxy, where};
     if (!b || (const char *)p < b->shared || (const char *)p + bytes > b->shared + emu_shared_bytes) {
         put_access("out of bounds: ", &now, write);
         emu_fail(NULL, "\n    accesses byte %ld of shared memory, which has %zu",
@@ -373,7 +385,9 @@ void emu_touch_proxy(const void *p, size_t bytes, int write, uint32_t stamp, con
 
 void emu_fence(void)
 {
-    emu_self->fenced = emu_self->now;
+    const unsigned at = emu_self->fences++ % EMU_FENCES;
+    emu_self->fence[at].now = emu_self->now;
+    emu_self->fence[at].landed = emu_self->landed;
     tick(emu_self);
 }
 
@@ -386,7 +400,7 @@ static inline void hook(const void *where, const void *p, size_t bytes, int writ
     if (!emu_self)
         return;
     if ((uintptr_t)p % align) {
-        const use a = {0, (uint16_t)emu_self->agent, 0, where};
+        const use a = {0, (uint16_t)emu_self->agent, 0, 0, where};
         put_access("misaligned: ", &a, write);
         emu_fail(NULL, "\n    accesses %zu bytes at %p", bytes, p);
     }
