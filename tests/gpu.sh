@@ -53,11 +53,14 @@ for table in ci default; do
     run "${table}_append" "$tests/test_append" --filter _simt
     for arch in simt sm75 sm80 sm90; do
         has "$tests/test_instances" "_${arch}_" || continue
-        for t in instances semantics real far graph; do
+        for t in instances semantics real far graph res; do
             ! has "$tests/test_$t" "_${arch}_" || run "${table}_${t}_$arch" "$tests/test_$t" --filter "_${arch}_"
         done
     done
 done
+
+# Each device function: the emulator and the GPU against the same definition.
+[ ! -x "$build/ci/tests/test_primitives" ] || run primitives "$build/ci/tests/test_primitives"
 
 # The example of a server, whose decode is a captured graph.
 cuda=$(command -v nvcc) && cuda=${cuda%/bin/nvcc}
