@@ -9,5 +9,5 @@
 #define ATTN_TILE_Q 128
 #define ATTN_TILE_K 64
 #define ATTN_BLOCKS 2
-#define ATTN_SPILL 96
+#define ATTN_SPILL 64
 #include <attn/attn.cuh>

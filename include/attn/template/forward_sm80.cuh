@@ -59,7 +59,7 @@
 #define ATTN_NK (ATTN_TILE_K / 8 / ATTN_SHARE)    /* 8-key tiles of S of a warp */
 #define ATTN_NC (ATTN_NV / ATTN_SHARE)            /* 8-column tiles of O of a warp */
 #define ATTN_NP (ATTN_SHARE == 1 || ATTN_NK < 4 ? 2 : ATTN_NK / 2) /* pieces of P, 16 keys each, in registers */
-#define ATTN_SWIZZLE (ATTN_HEAD_DIM > 64 && ATTN_KS % 4 == 0 && ATTN_NC % 8 == 0) /* else rows are padded */
+#define ATTN_SWIZZLE (ATTN_KS % 4 == 0 && ATTN_NC % 8 == 0) /* else rows are padded */
 #define ATTN_K_BYTES (32 * ATTN_KS + (ATTN_SWIZZLE ? 0 : 16)) /* a row of K in shared memory */
 #define ATTN_V_BYTES (16 * ATTN_NV + (ATTN_SWIZZLE ? 0 : 16)) /* a row of V */
 #define ATTN_Q_BYTES (ATTN_K_BYTES > ATTN_V_BYTES ? ATTN_K_BYTES : ATTN_V_BYTES) /* a row of Q, later of O */
@@ -72,7 +72,7 @@ enum { ATTN_FN(_shared_bytes) = ATTN_UNIT_AT + (int)sizeof(ATTN_FN(_unit)) };
 #define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
 #define ATTN_ROW_ALIGN 16
 #define ATTN_DEVICE_FN ATTN_FN(_device)
-#define ATTN_KEEP_Q (ATTN_MT * ATTN_KS <= 8) /* Q fits into 32 registers and stays there */
+#define ATTN_KEEP_Q (ATTN_MT * ATTN_KS <= 8 && ATTN_MT * ATTN_NK <= 16) /* Q has room in registers beside S: it stays */
 #define ATTN_AHEAD (ATTN_SHARE == 2 ? 2 : 1) /* operands of K and V that are under way, as far as registers allow */
 #define ATTN_SLACK 8.0f     /* how far, in log2, a score may exceed r */
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */

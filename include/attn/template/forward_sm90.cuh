@@ -1585,8 +1585,6 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
     ATTN_FN(_device)(&device);
     const int64_t blocks = device.sms < ATTN_GRID_MOST ? device.sms : ATTN_GRID_MOST;
     const unsigned grid = (unsigned)(a->units < blocks ? a->units : blocks);
-    a->by_section = attn__divisor_make((uint32_t)a->section * (uint32_t)a->blocks * (uint32_t)a->parts);
-    a->by_turns = attn__divisor_make((uint32_t)a->section);
     a->by_ratio = attn__divisor_make((uint32_t)a->ratio);
     a->alike = !ATTN_VARLEN || (!p->cu_seqlens_q && !p->cu_seqlens_k && !p->seqused_q && !p->seqused_k);
     if (a->units > grid) {

@@ -97,14 +97,14 @@ typedef struct ATTN_FN(_args) {
     uint32_t ticket_key;
     int32_t alike;     /* all sequences have the same lengths */
     int32_t box_o;     /* map_o is made */
-    attn__divisor by_section, by_turns, by_ratio; /* units of a section, its heads; query heads of a KV head */
+    attn__divisor by_ratio; /* query heads of a KV head */
 #endif
 #if ATTN_KERNEL == ATTN_KERNEL_MLA
     attn__tma_map map_v, map_rest; /* half of V's dims of eight keys; the dims that V has not */
     int32_t boxes;     /* they are made; else keys come by copies of 16 bytes */
 #endif
     attn_params p;
-    attn__divisor by_blocks, by_heads;
+    attn__divisor by_blocks, by_heads, by_section, by_turns; /* the last two: units of a section, its heads */
 #if ATTN_LISTS
     attn__divisor by_page, by_walks, by_group; /* keys of a page; heads * blocks */
     int32_t cluster;   /* blocks of a cluster, which has one unit; 0: no clusters */
@@ -250,7 +250,7 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     const int64_t heads = (int64_t)p->batch * a->heads;
     const int64_t whole = heads * a->blocks * a->chunks; /* units, if keys are not cut */
     a->section = 1;
-    if (ATTN_PERSISTENT && heads && p->causal && !p->window && !p->chunk)
+    if (!ATTN_LISTS && heads && p->causal && !p->window && !p->chunk)
         a->section = (int32_t)ATTN_FN(_ceil)(heads, ATTN_FN(_ceil)(heads, ATTN_SECTION_HEADS));
 
     int64_t keys = tiles;
@@ -282,6 +282,9 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     if (a->units) { /* nothing is divided by 0 */
         a->by_blocks = attn__divisor_make((uint32_t)a->blocks);
         a->by_heads = attn__divisor_make((uint32_t)a->heads);
+        if (a->units <= INT32_MAX)
+            a->by_section = attn__divisor_make((uint32_t)(a->section * a->blocks * a->parts * a->chunks));
+        a->by_turns = attn__divisor_make((uint32_t)a->section);
 #if ATTN_LISTS
         a->by_walks = attn__divisor_make((uint32_t)(a->heads * a->blocks));
         a->by_group = attn__divisor_make((uint32_t)a->group);

@@ -163,30 +163,21 @@ ATTN_DEVICE int ATTN_FN(_unit_number)(const ATTN_FN(_args) *a, int64_t number, A
      * see most keys. */
     const unsigned n = (unsigned)a->blocks;
     int block;
-#if ATTN_PERSISTENT
-    /* The same of a section's heads together: they come fastest then.  The last section may have fewer. */
-    const unsigned section = attn__divide((unsigned)number, a->by_section), before = section * (unsigned)a->section;
-    const unsigned rest = (unsigned)number - section * a->by_section.by;
-    const unsigned others = (unsigned)(a->p.batch * a->heads) - before;
-    const unsigned heads = others < (unsigned)a->section ? others : (unsigned)a->section;
-    const unsigned turn = others < (unsigned)a->section ? rest / others : attn__divide(rest, a->by_turns);
-    const unsigned head = before + rest - turn * heads, part = attn__divide(turn, a->by_blocks);
-    block = (int)(n - 1 - (turn - part * n));
-    u->part = (int)part;
-    u->chunk = 0;
-    u->b = (int)attn__divide(head, a->by_heads);
-    u->g = (int)head - u->b * a->heads;
-#else
-    if (a->units <= INT32_MAX) { /* 64-bit division takes a hundred instructions, one of 32 bits thirty */
-        unsigned rest = attn__divide((unsigned)number, a->by_blocks);
-        block = (int)(n - 1 - ((unsigned)number - rest * n));
-        u->part = u->chunk = 0;
-        if (a->parts > 1)
-            u->part = (int)(rest % (unsigned)a->parts), rest /= (unsigned)a->parts;
-        if (a->chunks > 1)
-            u->chunk = (int)(rest % (unsigned)a->chunks), rest /= (unsigned)a->chunks;
-        u->b = (int)attn__divide(rest, a->by_heads);
-        u->g = (int)rest - u->b * a->heads;
+    if (ATTN_PERSISTENT || a->units <= INT32_MAX) { /* 64-bit division takes a hundred instructions */
+        /* The same of a section's heads together: they come fastest then.  The last section may have fewer. */
+        const unsigned section = attn__divide((unsigned)number, a->by_section), before = section * (unsigned)a->section;
+        const unsigned rest = (unsigned)number - section * a->by_section.by;
+        const unsigned others = (unsigned)(a->p.batch * a->heads) - before;
+        const unsigned heads = others < (unsigned)a->section ? others : (unsigned)a->section;
+        const unsigned turn = others < (unsigned)a->section ? rest / others : attn__divide(rest, a->by_turns);
+        const unsigned head = before + rest - turn * heads, part = attn__divide(turn, a->by_blocks);
+        block = (int)(n - 1 - (turn - part * n));
+        u->part = (int)part;
+        u->chunk = 0;
+        if (!ATTN_PERSISTENT && a->chunks > 1)
+            u->chunk = (int)(part / (unsigned)a->parts), u->part = (int)(part % (unsigned)a->parts);
+        u->b = (int)attn__divide(head, a->by_heads);
+        u->g = (int)head - u->b * a->heads;
     } else {
         block = (int)(n - 1 - (unsigned)(number % n)), number /= n;
         u->part = (int)(number % a->parts), number /= a->parts;
@@ -194,7 +185,6 @@ ATTN_DEVICE int ATTN_FN(_unit_number)(const ATTN_FN(_args) *a, int64_t number, A
         u->g = (int)(number % a->heads);
         u->b = (int)(number / a->heads);
     }
-#endif
     return block;
 }
 
