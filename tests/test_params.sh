@@ -35,7 +35,7 @@ provokes() {
     shift
     block "$@" >row.c
     # shellcheck disable=SC2086
-    if $CC -std=gnu11 -E $options -I"$root/include" row.c >row.i 2>row.log; then
+    if $CC -std=gnu11 -E $options -I"$root/tests/emu" -I"$root/include" row.c >row.i 2>row.log; then
         fail "$*: accepted, must say '$text'"
     elif grep -F -e "$text" row.log >found; then
         pass
