@@ -10,7 +10,7 @@ attn_row(decode,  sm90, bf16:narrow, 128, any, all,           8,     16,    warp
 attn_row(decode,  sm80, f16:narrow, 16..96, any, causal+window+varlen+paged+scaled, 16, 32, warps=2+stages=3+rows=100+spill=96)
 attn_row(mla,     sm90, bf16,    576/512, any, all,           64,    48,    none)
 attn_row(mla,     sm90, f16,     192/128, any, all,           64,    32,    stages=2)
-attn_row(forward, sm90, f16,     128,     any, causal,        128,   128,   none)
+attn_row(forward, sm90, f16,     128,     any, causal,        128,   64,    none)
 attn_row(forward, sm90, bf16,    64,      any, all,           128,   64,    none)
 attn_row(forward, sm90, f16,     64,      any, causal+window+softcap+alibi+varlen, 128, 64, none)
 attn_row(forward, sm90, bf16,    64,      any, causal+bias, 192, 48, none)

@@ -104,11 +104,14 @@
 /* What warp 1 tells the others.  It has as many places as jobs may be under way: one whose O is stored, one that is
  * computed, one whose Q is loaded, one that is planned. */
 enum { ATTN_FN(_job_unit), ATTN_FN(_job_pause), ATTN_FN(_job_end) }; /* pause: nothing follows at once */
-typedef struct ATTN_FN(_job) {
+typedef struct __align__(16) ATTN_FN(_job) {
     int kind;
-    int pass;   /* 0, or 1 to 3 for the parts of a V that is not finite */
-    int first, to; /* the first tile, and where the last one ends or later; at least one tile */
-    int edge_lo[4], edge_hi[4]; /* of each warpgroup: tiles inside need no mask */
+    int start;     /* the tile that comes first; those before it come last */
+    int first, to; /* the lowest tile, and where the last one ends or later; at least one tile */
+    int edge[4][2]; /* of each warpgroup: tiles between need no mask */
+    int ends[4];    /* of each warpgroup: where the last tile that it needs ends or later */
+    int pass;       /* 0, or 1 to 3 for the parts of a V that is not finite */
+    int plain;      /* how O leaves if it is right: 1 by 16 bytes, 2 through shared memory, 0 otherwise */
     int from_key, to_key;       /* without chunks row r sees of all keys from_key + r .. to_key + r - 1 */
     float *lse;                 /* of row 0; NULL: not wanted */
     unsigned char wrong[16];    /* by each warp that computes, in pass 0: its rows are not finite */
@@ -136,7 +139,9 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
 #define ATTN_REGISTERS \
     (ATTN_GROUPS == 1 ? 256 : ATTN_GROUPS == 2 ? (ATTN_WIDE_PLAN ? 232 : 240) : ATTN_GROUPS == 3 ? 160 : 120)
 #define ATTN_TWO_P \
-    (ATTN_HEAD_DIM_V <= 192 && ATTN_CHANGES <= 1 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
+    (ATTN_CHANGES <= 1 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
+/* 1: under a diagonal the first of two warpgroups leaves out a unit's last tile, of which its rows see nothing. */
+#define ATTN_SKIP (ATTN_TILE_Q == 128 && ATTN_TILE_K == 64 && ATTN_CAUSAL && !ATTN_WINDOW && !ATTN_CHUNK && !ATTN_ALIBI)
 /* 1: what changes scores does so within the exponent, where that will do. */
 #define ATTN_RAW (ATTN_TWO_P && (ATTN_BOX || (ATTN_SOFTCAP && !ATTN_CHANGES)))
 /* 1: rows that see no key of a unit's first tile are common. */
@@ -144,9 +149,8 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
 /* Scores that are changed at a time: of several things, no more than there are registers for. */
 #define ATTN_PIECE (ATTN_CHANGES <= 1 ? ATTN_NS / 2 : ATTN_TILE_K % 32 ? 4 : 8)
 
-/* Keys of a unit's first tile whose maximum is r to begin with: enough of them, unless they may be hidden. */
-#define ATTN_ROUGH_KEYS \
-    (ATTN_WINDOW || ATTN_CHUNK || ATTN_VARLEN || ATTN_CHANGES || ATTN_ALIBI ? ATTN_TILE_K : 32)
+/* Keys of a unit's first tile whose maximum is r to begin with: enough of them, unless they are often hidden. */
+#define ATTN_ROUGH_KEYS (ATTN_CHUNK || ATTN_CHANGES || ATTN_ALIBI ? ATTN_TILE_K : 32)
 #define ATTN_MOST_KEYS (INT32_MAX - 65536) /* of a sequence: numbers of tiles and rows are added to numbers of keys */
 #define ATTN_GROWTH 512.0f     /* a sum of P from which on r is lifted */
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
@@ -213,6 +217,24 @@ ATTN_DEVICE int ATTN_FN(_tile_at)(int k0, unsigned turn)
     return ATTN_ALIBI && turn ? (int)(turn - (unsigned)k0) : k0;
 }
 
+/* The tile after the one at k0, the lowest one being behind the last. */
+ATTN_DEVICE int ATTN_FN(_tile_after)(const ATTN_FN(_unit) *u, int k0, int lowest, int to)
+{
+    const int next = ATTN_FN(_next_tile)(u, k0);
+    return next < to ? next : lowest;
+}
+
+/* Where a window has two edges, a unit begins between them: with the first tile that all rows see, if there is one, so
+ * that their r is a maximum of many keys. */
+ATTN_DEVICE int ATTN_FN(_start_of)(const ATTN_FN(_job) *job)
+{
+    const attn__span *const span = &job->unit.span;
+    if (!ATTN_WINDOW || (ATTN_SINK_TOKENS && job->unit.mask.sink_tokens))
+        return job->first;
+    const int start = (span->full_lo + ATTN_TILE_K - 1) / ATTN_TILE_K * ATTN_TILE_K;
+    return start > job->first && start + ATTN_TILE_K <= span->full_hi && start < job->to ? start : job->first;
+}
+
 /* ---- warp 1: jobs ---------------------------------------------------------------------------------- */
 
 /* The same, or as far from 0 as a number to which rows are added may be. */
@@ -234,17 +256,20 @@ ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, int agai
         return 0;
     job->kind = ATTN_FN(_job_unit);
     job->pass = 0;
+    job->plain = a->parts > 1 || !a->wide_o ? 0 : ATTN_KEEP_O && a->box_o ? 2 : 1;
     job->first = ATTN_FN(_next_tile)(u, -1);
     job->to = u->to;
     if (job->first >= u->to) { /* no key is seen: a tile that is hidden */
         job->first = u->from;
         job->to = u->from + 1;
     }
+    job->start = ATTN_FN(_start_of)(job);
     ATTN_NO_UNROLL
     for (int g = 0; g < ATTN_GROUPS; ++g) {
         const attn__span span = ATTN_FN(_span)(a, u, 64 * g, 64 * g + 63);
-        job->edge_lo[g] = a->p.scale >= 0.0f ? span.full_lo : INT32_MAX;
-        job->edge_hi[g] = span.full_hi;
+        job->edge[g][0] = a->p.scale >= 0.0f ? span.full_lo : INT32_MAX;
+        job->edge[g][1] = span.full_hi;
+        job->ends[g] = !ATTN_SKIP || span.hi >= job->to ? job->to : span.hi > job->first ? span.hi : job->first + 1;
     }
     int64_t from, to;
     attn__mask_band_row(&u->mask, u->row0, ATTN_WINDOW, &from, &to);
@@ -306,9 +331,10 @@ ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
         }
         if (again) {
             job->pass = again;
+            job->plain = 0;
             job->lse = NULL;
             for (int g = 0; g < ATTN_GROUPS && ATTN_CHANGES && again >= 2; ++g)
-                job->edge_lo[g] = INT32_MAX; /* every tile passes where scores are changed */
+                job->edge[g][0] = INT32_MAX; /* every tile passes where scores are changed */
         } else {
             planned = count == 0 && begun;
             while (!planned && unit < units) {
@@ -452,11 +478,12 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
         if (kind == ATTN_FN(_job_unit)) {
             if (ATTN_Q_STAGES > 1)
                 ATTN_FN(_load_q)(a, &w, job);
-            const int head = ATTN_FN(_kv_head)(a, u), to = job->to;
+            const int head = ATTN_FN(_kv_head)(a, u), lowest = job->first, to = job->to;
+            const int start = ATTN_WINDOW ? job->start : lowest;
             const int batch = ATTN_VARLEN && a->p.cu_seqlens_k ? 0 : u->b;
             const unsigned turn = ATTN_FN(_turn)(a, job);
             ATTN_NO_UNROLL
-            for (int k0 = job->first, first = 1; k0 < to; k0 = ATTN_FN(_next_tile)(u, k0), first = 0) {
+            for (int k0 = start, first = 1, more = 1; more; first = 0) {
                 const int key = (int)u->base_k + ATTN_FN(_load_key)(ATTN_FN(_tile_at)(k0, turn), u->len_k);
                 const uint32_t full = ATTN_FN(_barrier)(base, ATTN_K_FULL + w.k_stage);
                 ATTN_FN(_wait)(base, ATTN_K_EMPTY + w.k_stage, w.k_parity ^ 1);
@@ -481,6 +508,8 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
                 w.v_key = key;
                 w.v_head = head;
                 w.v_batch = batch;
+                k0 = ATTN_FN(_tile_after)(u, k0, lowest, to);
+                more = k0 != start;
             }
         } else {
             ATTN_FN(_load_v)(a, &w, smem);
@@ -499,13 +528,18 @@ ATTN_DEVICE void ATTN_FN(_load_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
 typedef struct ATTN_FN(_flow) {
     uint32_t base;                 /* shared address of Q */
     uint32_t q_low, k_low, v_low;  /* low words of the descriptors of the operands, of stage 0 */
+    uint32_t q_now;                /* that of the current Q */
     int group;                     /* number of the warpgroup */
     int first;                     /* first row of the warp in the unit */
     int row;                       /* this thread's first one; the other one is 8 further */
     unsigned count;                /* number of the current job */
     int kind;                      /* and what it is */
+    int edge;                      /* some rows may not see all of the tile at hand */
+    int next_stage, next_parity;   /* those of K of the tile after it */
+    int skips, skipped;            /* a tile is to be left out behind the unit; and its V is yet to be left */
     unsigned q_count;              /* number of its Q, among those of units */
     int k0, to, edge_lo, edge_hi;  /* the next tile; of the unit */
+    int lowest, start;             /* with windows, the first tile and the one that comes first */
     int blank;                     /* some rows of the warp have seen no key */
     unsigned turn;                 /* of the unit's tiles */
     float slope;                   /* of ALiBi, in log2 */
@@ -526,23 +560,55 @@ ATTN_DEVICE uint64_t ATTN_FN(_operand)(uint32_t low, int bytes)
     return attn__wgmma_desc(0, 0, 1024, 128) | (low + (uint32_t)(bytes / 16));
 }
 
+/* Warpgroups take turns in asking for products: while one computes P, the tensor cores have those of another. */
+ATTN_DEVICE void ATTN_FN(_turn_take)(const ATTN_FN(_flow) *f)
+{
+    if (ATTN_GROUPS > 1)
+        attn__barrier(1 + f->group, 256);
+}
+ATTN_DEVICE void ATTN_FN(_turn_pass)(const ATTN_FN(_flow) *f)
+{
+    if (ATTN_GROUPS > 1)
+        attn__barrier_arrive(f->group + 1 < ATTN_GROUPS ? f->group + 2 : 1, 256);
+}
+
 /* Waits for the next job; 1 if it is a unit. */
 ATTN_DEVICE int ATTN_FN(_next_job)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem)
 {
+    if (ATTN_SKIP && f->skips) { /* a tile that was for others */
+        f->skips = 0;
+        f->skipped = 1;
+        attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_K_FULL + f->k_stage), f->k_parity);
+        ATTN_FN(_turn_take)(f);
+        ATTN_FN(_turn_pass)(f);
+        attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_K_EMPTY + f->k_stage), threadIdx.x % 128 == 0);
+        if (++f->k_stage == ATTN_STAGES) { /* its V follows: see _leave_v */
+            f->k_stage = 0;
+            f->k_parity ^= 1;
+        }
+    }
     ++f->count;
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_JOB_FULL + (int)(f->count % ATTN_JOBS)),
                         (int)(f->count / ATTN_JOBS & 1));
     const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
-    f->kind = job->kind;
+    const uint4 head = *(const uint4 *)(const void *)job; /* all at once: the next product waits for it */
+    const uint2 edge = *(const uint2 *)(const void *)job->edge[f->group];
+    f->kind = (int)head.x;
     if (f->kind != ATTN_FN(_job_unit))
         return 0;
     ++f->q_count;
+    f->q_now = f->q_low + f->q_count % ATTN_Q_STAGES * (ATTN_Q_BYTES / 16);
+    f->k0 = f->start = (int)head.y;
+    f->lowest = (int)head.z;
+    f->to = (int)head.w;
+    f->edge_lo = (int)edge.x;
+    f->edge_hi = (int)edge.y;
+    if (ATTN_SKIP) {
+        f->to = job->ends[f->group];
+        f->skips = f->k0 + (f->to - f->k0 + ATTN_TILE_K - 1) / ATTN_TILE_K * ATTN_TILE_K < (int)head.w;
+    }
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_Q_FULL + (int)(f->q_count % ATTN_Q_STAGES)),
                         (int)(f->q_count / ATTN_Q_STAGES & 1));
-    f->k0 = job->first;
-    f->to = job->to;
-    f->edge_lo = job->edge_lo[f->group];
-    f->edge_hi = job->edge_hi[f->group];
     if (ATTN_ALIBI) {
         const ATTN_FN(_unit) *const u = &job->unit;
         f->turn = ATTN_FN(_turn)(a, job);
@@ -562,18 +628,6 @@ ATTN_DEVICE void ATTN_FN(_leave_job)(const ATTN_FN(_flow) *f, unsigned count)
                              attn__lane() == 0);
 }
 
-/* Warpgroups take turns in asking for products: while one computes P, the tensor cores have those of another. */
-ATTN_DEVICE void ATTN_FN(_turn_take)(const ATTN_FN(_flow) *f)
-{
-    if (ATTN_GROUPS > 1)
-        attn__barrier(1 + f->group, 256);
-}
-ATTN_DEVICE void ATTN_FN(_turn_pass)(const ATTN_FN(_flow) *f)
-{
-    if (ATTN_GROUPS > 1)
-        attn__barrier_arrive(f->group + 1 < ATTN_GROUPS ? f->group + 2 : 1, 256);
-}
-
 /* ---- products -------------------------------------------------------------------------------------- */
 
 /* Asks for S = Q K^T of the tile at hand. */
@@ -581,7 +635,7 @@ ATTN_DEVICE void ATTN_FN(_ask_scores)(const ATTN_FN(_flow) *f, float *s)
 {
     /* Or the descriptors of Q, the same for all tiles, would be kept in registers, and be moved to uniform ones again
      * and again. */
-    const uint32_t q = (uint32_t)attn__anew((int)f->q_low) + f->q_count % ATTN_Q_STAGES * (ATTN_Q_BYTES / 16);
+    const uint32_t q = (uint32_t)attn__anew((int)f->q_now);
     const uint32_t k = f->k_low + (uint32_t)(f->k_stage * (ATTN_K_BYTES / 16));
     attn__wgmma_fence();
     ATTN_UNROLL
@@ -772,7 +826,7 @@ ATTN_DEVICE int ATTN_FN(_at_edge)(const ATTN_FN(_flow) *f)
 ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, float *s)
 {
     const int k0 = ATTN_FN(_tile_at)(f->k0, f->turn);
-    const int edge = ATTN_FN(_at_edge)(f);
+    const int edge = f->edge;
     const int by_row = ATTN_FN(_by_row)(a), box = ATTN_FN(_has_boxes)(a);
     if (ATTN_SOFTCAP && a->p.softcap > 0.0f && !by_row)
         ATTN_FN(_cap)(a, s);
@@ -950,7 +1004,7 @@ ATTN_DEVICE int ATTN_FN(_weights)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, un
     if (ATTN_SOFTCAP && first)
         f->wild = 0;
     const int raw = (ATTN_BOX ? ATTN_FN(_has_boxes)(a) : ATTN_RAW && a->p.softcap > 0.0f && !f->wild) && !first &&
-                    !(ATTN_BLANK && f->blank) && !ATTN_FN(_at_edge)(f);
+                    !(ATTN_BLANK && f->blank) && !f->edge;
     if (ATTN_RAW) {
         const int f32 = ATTN_BOX && a->p.bias.dtype == ATTN_F32;
         if (raw && (f32 ? ATTN_FN(_weights_raw)(a, f, smem, 1, bias, s, p)
@@ -1258,19 +1312,18 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *
     ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
     const ATTN_FN(_unit) *const u = &job->unit;
     const int first = f->first;
-    if (job->pass) {
-        ATTN_FN(_store_any)(a, f, job, o);
-    } else if (ATTN_FN(_is_wrong)(f, u, o)) {
+    const int wrong = ATTN_FN(_is_wrong)(f, u, o);
+    if (ATTN_KEEP_O && job->plain == 2 && !wrong && (first + 16 <= u->rows || !ATTN_VARLEN)) {
+        ATTN_FN(_store_box)(a, f, u, o);
+    } else if (job->plain && !wrong) {
+        ATTN_FN(_store_wide)(a, f, u, o);
+    } else if (wrong && !job->pass) {
         if (attn__lane() == 0)
             job->wrong[first / 16] = 1;
-    } else if (a->parts > 1) {
+    } else if (a->parts > 1 && !job->pass) {
         ATTN_FN(_store_part)(a, f, u, o);
-    } else if (!a->wide_o) {
-        ATTN_FN(_store_any)(a, f, job, o);
-    } else if (ATTN_KEEP_O && a->box_o && (first + 16 <= u->rows || !ATTN_VARLEN)) {
-        ATTN_FN(_store_box)(a, f, u, o);
     } else {
-        ATTN_FN(_store_wide)(a, f, u, o);
+        ATTN_FN(_store_any)(a, f, job, o);
     }
     float *const lse = job->lse; /* after O: the fence before a box waits for all that was stored */
     ATTN_UNROLL
@@ -1290,6 +1343,19 @@ ATTN_DEVICE void ATTN_FN(_leave_k)(const ATTN_FN(_flow) *f, int last)
     attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_Q_EMPTY + (int)(f->q_count % ATTN_Q_STAGES)), one && last);
 }
 
+/* O has that of the tile before, whose V may be overwritten; and that of a tile that was left out. */
+ATTN_DEVICE void ATTN_FN(_leave_v)(ATTN_FN(_flow) *f)
+{
+    const int one = threadIdx.x % 128 == 0;
+    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_V_EMPTY + f->v_stage), one);
+    if (ATTN_SKIP && f->skipped) {
+        const int wraps = f->v_stage + 1 == ATTN_STAGES, stage = wraps ? 0 : f->v_stage + 1;
+        attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_V_FULL + stage), f->v_parity ^ wraps);
+        attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_V_EMPTY + stage), one);
+        f->skipped = 0;
+    }
+}
+
 /* From the tile at hand to the next one. */
 ATTN_DEVICE void ATTN_FN(_advance)(ATTN_FN(_flow) *f, int first, int next)
 {
@@ -1297,18 +1363,30 @@ ATTN_DEVICE void ATTN_FN(_advance)(ATTN_FN(_flow) *f, int first, int next)
     f->k0 = next;
     f->v_stage = f->k_stage;
     f->v_parity = f->k_parity;
-    if (++f->k_stage == ATTN_STAGES) {
-        f->k_stage = 0;
-        f->k_parity ^= 1;
-    }
+    f->k_stage = f->next_stage;
+    f->k_parity = f->next_parity;
 }
 
-/* The tile after the one at hand. */
+/* What is known of the tile at hand and of the stage after it, before products are waited for. */
+ATTN_DEVICE void ATTN_FN(_look_ahead)(ATTN_FN(_flow) *f)
+{
+    const int wraps = f->k_stage + 1 == ATTN_STAGES;
+    f->edge = attn__anew(ATTN_FN(_at_edge)(f));
+    f->next_stage = attn__anew(wraps ? 0 : f->k_stage + 1);
+    f->next_parity = attn__anew(f->k_parity ^ wraps);
+}
+
+/* The tile after the one at hand; f->to or more if there is none. */
 ATTN_DEVICE int ATTN_FN(_next_of)(const ATTN_FN(_flow) *f, unsigned char *smem)
 {
-    if (!ATTN_SINK_TOKENS) /* what is seen is one interval */
-        return f->k0 + ATTN_TILE_K;
-    return ATTN_FN(_next_tile)(&ATTN_FN(_job_at)(smem, f->count)->unit, f->k0);
+    int next = f->k0 + ATTN_TILE_K; /* what is seen is one interval, but for sink tokens */
+    if (!ATTN_WINDOW)
+        return next;
+    if (ATTN_SINK_TOKENS)
+        next = ATTN_FN(_tile_after)(&ATTN_FN(_job_at)(smem, f->count)->unit, f->k0, f->lowest, f->to);
+    else if (next >= f->to)
+        next = f->lowest;
+    return next == f->start ? f->to : next;
 }
 
 /* What a step has done. */
@@ -1325,7 +1403,8 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
     const int first = f->k0 >= f->to;
     if (first && !ATTN_FN(_next_job)(a, f, smem))
         return ATTN_FN(_step_none);
-    const int next = ATTN_FN(_next_of)(f, smem);
+    const int next = attn__anew(ATTN_FN(_next_of)(f, smem)), last = attn__anew(next >= f->to);
+    ATTN_FN(_look_ahead)(f);
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_K_FULL + f->k_stage), f->k_parity);
     ATTN_FN(_turn_take)(f);
     attn__wgmma_pin(s, ATTN_NS);
@@ -1339,12 +1418,12 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
         ATTN_FN(_close)(a, f, ATTN_FN(_job_at)(smem, f->count - 1));
     ATTN_WGMMA_WAIT(1);
     attn__wgmma_pin(s, ATTN_NS);
-    ATTN_FN(_leave_k)(f, next >= f->to);
+    ATTN_FN(_leave_k)(f, last);
     const int scale = ATTN_FN(_softmax)(a, f, smem, first, s, p_next);
     ATTN_WGMMA_WAIT(0);
     attn__wgmma_pin(o, ATTN_NO);
     attn__wgmma_pin_a(p, ATTN_NP);
-    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_V_EMPTY + f->v_stage), threadIdx.x % 128 == 0);
+    ATTN_FN(_leave_v)(f);
     if (!ATTN_TWO_P)
         ATTN_FN(_pack)(s, p_next);
     if (scale)
@@ -1378,6 +1457,7 @@ ATTN_DEVICE int ATTN_FN(_steps)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsi
 ATTN_DEVICE void ATTN_FN(_begin)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem, float *s, uint32_t *p)
 {
     const int next = ATTN_FN(_next_of)(f, smem);
+    ATTN_FN(_look_ahead)(f);
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_K_FULL + f->k_stage), f->k_parity);
     ATTN_FN(_turn_take)(f);
     attn__wgmma_pin(s, ATTN_NS);
@@ -1393,7 +1473,7 @@ ATTN_DEVICE void ATTN_FN(_begin)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, uns
 }
 
 /* P V of the last tile of a stream. */
-ATTN_DEVICE void ATTN_FN(_end)(const ATTN_FN(_flow) *f, float *o, uint32_t *p)
+ATTN_DEVICE void ATTN_FN(_end)(ATTN_FN(_flow) *f, float *o, uint32_t *p)
 {
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_V_FULL + f->v_stage), f->v_parity);
     attn__wgmma_pin(o, ATTN_NO);
@@ -1402,7 +1482,7 @@ ATTN_DEVICE void ATTN_FN(_end)(const ATTN_FN(_flow) *f, float *o, uint32_t *p)
     ATTN_WGMMA_WAIT(0);
     attn__wgmma_pin(o, ATTN_NO);
     attn__wgmma_pin_a(p, ATTN_NP);
-    attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_V_EMPTY + f->v_stage), threadIdx.x % 128 == 0);
+    ATTN_FN(_leave_v)(f);
 }
 
 /* A warpgroup. */
@@ -1417,13 +1497,17 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
         o[n] = 0.0f;
     f.base = base;
     f.q_low = (uint32_t)attn__wgmma_desc(base + (uint32_t)(group * 8192), 16, 0, 0);
-    f.k_low = (uint32_t)attn__wgmma_desc(base + ATTN_K_AT, 16, 0, 0);
-    f.v_low = (uint32_t)attn__wgmma_desc(base + ATTN_V_AT, ATTN_TILE_K * 128, 0, 0);
+    /* Or they would be worked out again for each tile, between a turn and its first product. */
+    f.k_low = (uint32_t)attn__shuffle_int((int)attn__wgmma_desc(base + ATTN_K_AT, 16, 0, 0), 0);
+    f.v_low = (uint32_t)attn__shuffle_int((int)attn__wgmma_desc(base + ATTN_V_AT, ATTN_TILE_K * 128, 0, 0), 0);
+    f.q_now = f.q_low;
     f.group = group;
+    f.edge = f.next_stage = f.next_parity = 0;
+    f.skips = f.skipped = 0;
     f.first = 16 * (warp - 4);
     f.row = f.first + attn__lane() / 4;
     f.count = f.q_count = 0u - 1;
-    f.kind = f.k0 = f.to = f.edge_lo = f.edge_hi = f.ahead = 0;
+    f.kind = f.k0 = f.lowest = f.start = f.to = f.edge_lo = f.edge_hi = f.ahead = 0;
     f.blank = 0;
     f.turn = 0;
     f.slope = 0.0f;
@@ -1643,6 +1727,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
 #undef ATTN_REGISTERS
 #undef ATTN_TWO_P
 #undef ATTN_RAW
+#undef ATTN_SKIP
 #undef ATTN_NO_SCORE
 #undef ATTN_MOST_KEYS
 #undef ATTN_GROWTH

@@ -1,14 +1,14 @@
 /* Made by gen/gen.sh from default.m4.  Do not edit: edit the table and run gen/gen.sh (docs/tables.md). */
-#define ATTN_NAME attn_forward_sm90_bf16_d16to256_q128k80_causal_varlen
+#define ATTN_NAME attn_forward_sm90_f16_d16to256_q128k64_causal_varlen
 #define ATTN_EXPORT 1
 #define ATTN_KERNEL ATTN_KERNEL_FORWARD
 #define ATTN_ARCH ATTN_ARCH_SM90
-#define ATTN_DTYPE ATTN_BF16
+#define ATTN_DTYPE ATTN_F16
 #define ATTN_HEAD_DIM 256
 #define ATTN_HEAD_DIM_MIN 16
 #define ATTN_CAUSAL 1
 #define ATTN_VARLEN 1
 #define ATTN_TILE_Q 128
-#define ATTN_TILE_K 80
+#define ATTN_TILE_K 64
 #define ATTN_STAGES 2
 #include <attn/attn.cuh>
