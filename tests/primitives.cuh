@@ -175,47 +175,35 @@ ATTN_GLOBAL(prim_mma_8bit, prim_args, 32, 1)
 #endif
 }
 
-/* Pairs of f16, or of bf16, as floats. */
-ATTN_DEVICE void prim_pairs(float *out, const uint32_t *d, int n, int is_bf16)
+/* Pairs of f16 as floats. */
+ATTN_DEVICE void prim_pairs(float *out, const uint32_t *d, int n)
 {
     for (int i = 0; i < n; ++i) {
-        out[2 * i] = is_bf16 ? attn__low_bf16(d[i]) : attn__low_f16(d[i]);
-        out[2 * i + 1] = is_bf16 ? attn__high_bf16(d[i]) : attn__high_f16(d[i]);
+        out[2 * i] = attn__low_f16(d[i]);
+        out[2 * i + 1] = attn__high_f16(d[i]);
     }
 }
-/* in: a word of each thread; out: 48 floats. */
+/* in: a word of each thread; out: 24 floats. */
 ATTN_GLOBAL(prim_narrow, prim_args, 128, 1)
 {
 #if PRIM_ARCH >= 800
     const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     const uint32_t x = ((const uint32_t *)(const void *)a.in)[i], y = 0x3c004200u, z = 0x44003c00u;
-    float *out = (float *)(void *)a.out + 48 * i;
+    float *out = (float *)(void *)a.out + 24 * i;
     uint32_t d[4];
     attn__e4m3_to_f16x2(x, d);
-    prim_pairs(out, d, 2, 0);
-    attn__e4m3_to_bf16x2(x, d);
-    prim_pairs(out + 4, d, 2, 1);
+    prim_pairs(out, d, 2);
     attn__e5m2_to_f16x2(x, d);
-    prim_pairs(out + 8, d, 2, 0);
-    attn__e5m2_to_bf16x2(x, d);
-    prim_pairs(out + 12, d, 2, 1);
+    prim_pairs(out + 4, d, 2);
     attn__int8_to_f16x2(x, d);
-    prim_pairs(out + 16, d, 2, 0);
-    attn__int8_to_bf16x2(x, d);
-    prim_pairs(out + 20, d, 2, 1);
+    prim_pairs(out + 8, d, 2);
     attn__int4_to_f16x2(x, d);
-    prim_pairs(out + 24, d, 4, 0);
-    attn__int4_to_bf16x2(x, d);
-    prim_pairs(out + 32, d, 4, 1);
+    prim_pairs(out + 12, d, 4);
     /* Of int8, so that sums are exact. */
     attn__int8_to_f16x2(x, d);
     d[2] = attn__add_f16x2(d[0], y);
     d[3] = attn__fma_f16x2(d[0], y, z);
-    prim_pairs(out + 40, d + 2, 2, 0);
-    attn__int8_to_bf16x2(x & 0x0f0f0f0fu, d);
-    d[2] = attn__add_bf16x2(d[0], 0x3f804040u);
-    d[3] = attn__fma_bf16x2(d[0], 0x3f804040u, 0x40803f80u);
-    prim_pairs(out + 44, d + 2, 2, 1);
+    prim_pairs(out + 20, d + 2, 2);
 #endif
 }
 

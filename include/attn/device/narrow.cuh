@@ -1,4 +1,4 @@
-/* narrow.cuh - numbers of 8 and 4 bits in registers, made pairs of f16 or bf16, where all of them are exact.
+/* narrow.cuh - numbers of 8 and 4 bits in registers, made pairs of f16, in which all of them are exact.
  *
  * A word of 8-bit numbers 0 1 2 3, the first in its lowest byte, becomes the pairs {0 2} and {1 3}; a word of int4
  * numbers 0 .. 7 becomes {0 4} {1 5} {2 6} {3 7}: those that lie 16 bits apart, which need no byte to be moved far.
@@ -17,8 +17,6 @@ ATTN_DEVICE uint32_t attn__and_xor(uint32_t x, uint32_t y, uint32_t z)
     asm("lop3.b32 %0, %1, %2, %3, 0x6a;" : "=r"(d) : "r"(x), "r"(y), "r"(z));
     return d;
 }
-
-/* ---- f16 --------------------------------------------------------------------------------------------- */
 
 /* Of both halves: x + y; x * y + z, rounded once.  sm_53 on. */
 ATTN_DEVICE uint32_t attn__add_f16x2(uint32_t x, uint32_t y)
@@ -81,52 +79,4 @@ ATTN_DEVICE void attn__int4_to_f16x2(uint32_t x, uint32_t *d)
 
 #endif
 
-/* ---- bf16 -------------------------------------------------------------------------------------------- */
-
-#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
-
-/* sm_80 on. */
-ATTN_DEVICE uint32_t attn__fma_bf16x2(uint32_t x, uint32_t y, uint32_t z)
-{
-    uint32_t d;
-    asm("fma.rn.bf16x2 %0, %1, %2, %3;" : "=r"(d) : "r"(x), "r"(y), "r"(z));
-    return d;
-}
-ATTN_DEVICE uint32_t attn__add_bf16x2(uint32_t x, uint32_t y)
-{
-    return attn__fma_bf16x2(x, 0x3f803f80u, y);
-}
-
-ATTN_DEVICE void attn__e5m2_to_bf16x2(uint32_t x, uint32_t *d)
-{
-    attn__e5m2_to_f16x2(x, d);
-    d[0] = attn__pack_bf16(attn__low_f16(d[0]), attn__high_f16(d[0]));
-    d[1] = attn__pack_bf16(attn__low_f16(d[1]), attn__high_f16(d[1]));
-}
-ATTN_DEVICE void attn__e4m3_to_bf16x2(uint32_t x, uint32_t *d)
-{
-    attn__e4m3_to_f16x2(x, d);
-    d[0] = attn__pack_bf16(attn__low_f16(d[0]), attn__high_f16(d[0]));
-    d[1] = attn__pack_bf16(attn__low_f16(d[1]), attn__high_f16(d[1]));
-}
-
-/* 128 + n has n as its low bits, for n from 0 to 127: the number is that of its low seven bits, less 128 if it is
- * negative; its sign makes 128 256. */
-ATTN_DEVICE void attn__int8_to_bf16x2(uint32_t x, uint32_t *d)
-{
-    ATTN_UNROLL
-    for (int i = 0; i < 2; ++i, x >>= 8)
-        d[i] = attn__fma_bf16x2(attn__and_xor(0x00800080u, x, 0x43004300u), 0xbf80bf80u,
-                                attn__and_xor(0x007f007fu, x, 0x43004300u));
-}
-
-/* n is the number + 8. */
-ATTN_DEVICE void attn__int4_to_bf16x2(uint32_t x, uint32_t *d)
-{
-    ATTN_UNROLL
-    for (int i = 0; i < 4; ++i, x >>= 4)
-        d[i] = attn__add_bf16x2(attn__and_xor(0x000f000fu, x, 0x43084308u), 0xc308c308u);
-}
-
-#endif
 #endif /* ATTN_DEVICE_NARROW_CUH */

@@ -11,13 +11,14 @@
  *             ...                                                     |
  *             warp W-1                      ring of STAGES tiles     /
  *
- *             keys                            dims of V
- *           +------+                         +---------+
- *     rows  |  S   |  A = Q, B = K    rows   |   O^T   |  transposed: A = V^T, B = P^T
- *           +------+                         +---------+
+ *              rows                          rows
+ *           +--------+                    +--------+
+ *     keys  |  S^T   |  A = K, B = Q^T    |  O^T   |  dims of V;  A = V^T, B = P^T
+ *           +--------+                    +--------+
  *
- * Rows are M in Q K^T and N in V^T P^T, so the accumulator of the first product is, lane for lane, the B operand of the
- * second.  Nothing passes between lanes but sums at the end.
+ * Rows are N in both products, by 8: few of them waste nothing.  The sums of the first product are operands of the
+ * second once 8 keys by 8 rows of them, packed, are transposed (movmatrix).  A lane has the same two of 8 rows, 2c and
+ * the next, in S^T and in O^T, so that what a row is multiplied with is in the lane that needs it.
  *
  * Who reads which keys (a unit has as many tiles as its rows see keys in; lengths are read here, not by the host):
  *   clusters  the blocks of a cluster share the tiles of one unit, each sends the others their slices of its sum, and
@@ -49,8 +50,7 @@
 #include <attn/template/finish_cuda.cuh>
 #include <attn/template/pair_cuda.cuh>
 
-#define ATTN_RN (ATTN_TILE_Q / 8)                 /* 8-row tiles of O^T */
-#define ATTN_RM ((ATTN_TILE_Q + 15) / 16)         /* 16-row tiles of S */
+#define ATTN_RN (ATTN_TILE_Q / 8)                 /* tiles of 8 rows */
 /* Numbers of K and V in 16 bits; of ATTN_NARROW at most, and at least. */
 #define ATTN_PER(type) ((type) == ATTN_INT4 ? 4 : (type) >= ATTN_E4M3 ? 2 : 1)
 #define ATTN_PER_MOST (ATTN_KV_DTYPE == ATTN_NARROW ? 4 : 1)
@@ -58,8 +58,8 @@
 #define ATTN_STEPS(dim) (((dim) + 16 * ATTN_PER_MOST - 1) / (16 * ATTN_PER_MOST) * ATTN_PER_MOST)
 #define ATTN_KS ATTN_STEPS(ATTN_HEAD_DIM)         /* steps of 16 dims in Q K^T */
 #define ATTN_NV ATTN_STEPS(ATTN_HEAD_DIM_V)       /* 16-dim tiles of O^T */
-#define ATTN_NK (ATTN_TILE_K / 8)                 /* 8-key tiles of S */
-#define ATTN_CHAINS (ATTN_RM * ATTN_NK <= 2 && ATTN_KS >= 4 ? 2 : 1) /* independent sums for each tile of S */
+#define ATTN_NK (ATTN_TILE_K / 16)                /* 16-key tiles of S^T */
+#define ATTN_CHAINS (ATTN_RN * ATTN_NK <= 2 && ATTN_KS >= 4 ? 2 : 1) /* independent sums for each tile of S^T */
 /* Pieces of 16 bytes in a row of K or V: by two, as ldmatrix takes them. */
 #define ATTN_ROW_PIECES(dim, type) (((dim) + 16 * ATTN_PER(type) - 1) / (16 * ATTN_PER(type)) * 2)
 #define ATTN_K_BYTES (16 * ATTN_ROW_PIECES(ATTN_HEAD_DIM, ATTN_WIDEST))
@@ -72,7 +72,7 @@
 #define ATTN_V_ZEROS (ATTN_V_SCALES + ATTN_SCALE_BYTES(ATTN_HEAD_DIM_V))
 #define ATTN_STAGE_BYTES (ATTN_V_ZEROS + ATTN_SCALE_BYTES(ATTN_HEAD_DIM_V))
 /* Q fits into registers; else its operands lie in shared memory. */
-#define ATTN_KEEP_Q (ATTN_RM * ATTN_KS <= (ATTN_KV_DTYPE == ATTN_NARROW && ATTN_TILE_Q > 8 ? 4 : 12))
+#define ATTN_KEEP_Q (ATTN_KV_DTYPE == ATTN_NARROW || ATTN_RN * ATTN_KS <= 24)
 #define ATTN_PITCH (16 * ATTN_NV + 4)             /* floats from row to row of a warp's O */
 #define ATTN_SLICES (ATTN_CLUSTERS ? ATTN_CLUSTERS : 1)
 #define ATTN_MOST_PARTS (ATTN_SLICES > ATTN_WARPS ? ATTN_SLICES : ATTN_WARPS)
@@ -85,7 +85,7 @@
 #define ATTN_WRONG_AT (ATTN_RL_AT + ATTN_WARPS * ATTN_TILE_Q * 16)
 #define ATTN_MARKS_AT (ATTN_WRONG_AT + ATTN_WARPS * 4)
 #define ATTN_Q_AT ((ATTN_MARKS_AT + ATTN_TILE_Q * 4 * ATTN_NV + 15) / 16 * 16)
-#define ATTN_UNIT_AT (ATTN_Q_AT + (ATTN_KEEP_Q ? 0 : ATTN_RM * ATTN_KS * 512))
+#define ATTN_UNIT_AT (ATTN_Q_AT + (ATTN_KEEP_Q ? 0 : ATTN_RN * ATTN_KS * 256))
 enum { ATTN_FN(_unit_bytes) = ((int)sizeof(ATTN_FN(_unit)) + 15) / 16 * 16 };
 #define ATTN_SLICES_AT (ATTN_UNIT_AT + ATTN_WARPS * ATTN_FN(_unit_bytes))
 #define ATTN_SENT_AT (ATTN_SLICES_AT + (ATTN_CLUSTERS ? ATTN_TILE_Q * 64 * ATTN_NV + 64 * ATTN_SLICES : 0))
@@ -98,7 +98,7 @@ ATTN_STATIC_ASSERT(ATTN_FN(_shared_bytes) <= 232448, "attn: fewer ATTN_WARPS or 
 #define ATTN_DEVICE_FN ATTN_FN(_device)
 
 #define ATTN_NO_SCORE -1e30f /* r of a sum of none */
-#if ATTN_DTYPE == ATTN_BF16
+#if ATTN_DTYPE == ATTN_BF16 && ATTN_KV_DTYPE != ATTN_NARROW
 #define ATTN_ROOM 40.0f /* how far, in log2, a score may exceed r */
 #define ATTN_NEAR 30.0f /* how far below it the first may be */
 #else
@@ -108,13 +108,16 @@ ATTN_STATIC_ASSERT(ATTN_FN(_shared_bytes) <= 232448, "attn: fewer ATTN_WARPS or 
 
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
 
+/* What P and V are in products. */
+#define ATTN_F16_PV (ATTN_DTYPE == ATTN_F16 || ATTN_KV_DTYPE == ATTN_NARROW)
+
 /* d[16x8] += a[16x16] b[16x8] */
 ATTN_DEVICE void ATTN_FN(_mma)(float *d, const uint32_t *a, const uint32_t *b)
 {
-#if ATTN_DTYPE == ATTN_BF16
-    attn__mma_bf16(d, a, b);
-#else
+#if ATTN_F16_PV
     attn__mma_f16(d, a, b);
+#else
+    attn__mma_bf16(d, a, b);
 #endif
 }
 
@@ -123,16 +126,16 @@ ATTN_DEVICE void ATTN_FN(_mma)(float *d, const uint32_t *a, const uint32_t *b)
 /* ---- a warp's sums ----------------------------------------------------------------------------------- */
 
 typedef struct ATTN_FN(_state) {
-    uint32_t q[ATTN_RM][ATTN_KS][4];
+    uint32_t q[ATTN_RN][ATTN_KS][2];
     float o[ATTN_RN][ATTN_NV][4]; /* O^T */
-    float minus_r[ATTN_RN];       /* of row lane / 4 of each 8 */
-    float l[ATTN_RN], rounded[ATTN_RN]; /* its sum of P, and of P as it was rounded, of this lane's keys */
+    float minus_r[2 * ATTN_RN];   /* of rows 2c and the next of each 8 */
+    float l[2 * ATTN_RN], rounded[2 * ATTN_RN]; /* its sum of P, and of P as it was rounded, of this lane's keys */
     float unit;                   /* what makes a score in S one in log2 */
     int pass;                     /* 0, or 1 to 3 for the parts of a V that is not finite */
 #if ATTN_KV_DTYPE == ATTN_NARROW
-    float up[2 * ATTN_RM];        /* scale of K, by what its row of Q was multiplied with */
-    float v_scale, fold;          /* of V; the scales of tiles are multiplied with fold */
-    float scaled[ATTN_RN];        /* sum of P times a scale, of which `rounded` is */
+    int raw;                      /* q is as it came */
+    float up[2 * ATTN_RN];        /* k_scale, by what its row of Q was multiplied with */
+    float k_scale, v_scale;       /* of all of the unit's K and V */
 #endif
 } ATTN_FN(_state);
 
@@ -160,14 +163,15 @@ typedef struct ATTN_FN(_row_at) {
     uint32_t at, x;
 } ATTN_FN(_row_at);
 
-/* Lanes 0..7 have keys 0..7 of the first 8 dims, 8..15 the same keys of the next 8 dims, the others keys 8..15.  For K
- * that is B of Q K^T; transposed, for V, A of V^T P^T. */
-ATTN_DEVICE ATTN_FN(_row_at) ATTN_FN(_row_of)(uint32_t tile, int pieces)
+/* Of the four matrices 8 keys by 8 dims the second is, of K (A of K Q^T), that of the next keys, of V (A of V^T P^T),
+ * transposed, that of the next dims. */
+ATTN_DEVICE ATTN_FN(_row_at) ATTN_FN(_row_of)(uint32_t tile, int pieces, int is_v)
 {
-    const int lane = attn__lane(), row = lane % 8 + lane / 16 * 8;
+    const int lane = attn__lane(), second = lane / 8 % 2, third = lane / 16;
+    const int row = lane % 8 + (is_v ? third : second) * 8;
     ATTN_FN(_row_at) r;
     r.at = tile + (uint32_t)(row * pieces * 16);
-    r.x = (uint32_t)((lane / 8 % 2 ^ ATTN_FN(_swizzle)(row, pieces)) * 16);
+    r.x = (uint32_t)(((is_v ? second : third) ^ ATTN_FN(_swizzle)(row, pieces)) * 16);
     return r;
 }
 
@@ -180,11 +184,68 @@ ATTN_DEVICE uint32_t ATTN_FN(_dims_at)(ATTN_FN(_row_at) r, int stage, int keys, 
     return row + ((uint32_t)(n * 32) ^ r.x) + (uint32_t)(keys * pieces * 16);
 }
 
+/* Q as operand of step ks. */
+ATTN_DEVICE void ATTN_FN(_get_q)(const ATTN_FN(_state) *w, const unsigned char *smem, int r, int ks, uint32_t *q)
+{
+    if (ATTN_KEEP_Q) {
+        q[0] = w->q[r][ks][0];
+        q[1] = w->q[r][ks][1];
+    } else {
+        const uint2 x = *(const uint2 *)(const void *)(smem + ATTN_Q_AT + (r * ATTN_KS + ks) * 256 + attn__lane() * 8);
+        q[0] = x.x;
+        q[1] = x.y;
+    }
+}
+
+/* Key n (of 2 ATTN_NK: lane / 4 and each 8th after it) of row 2c + r % 2 of the 8 of tile r / 2, in S^T. */
+#define ATTN_S(s, n, r) (s)[(n) / 2][(r) / 2][(n) % 2 * 2 + (r) % 2]
+
+/* P = 2^(S - r). */
+ATTN_DEVICE void ATTN_FN(_exponents)(ATTN_FN(_state) *w, float (*s)[ATTN_RN][4])
+{
+    ATTN_UNROLL
+    for (int r = 0; r < 2 * ATTN_RN; ++r) {
+        ATTN_UNROLL
+        for (int n = 0; n < 2 * ATTN_NK; ++n) {
+            float *const p = &ATTN_S(s, n, r);
+            *p = attn__exp2(fmaf(*p, w->unit, w->minus_r[r]));
+            w->l[r] += *p;
+        }
+    }
+}
+
+/* P of 8 keys and 8 rows, two of each lane, as half of an operand; what it was rounded to is counted in `rounded`. */
+ATTN_DEVICE uint32_t ATTN_FN(_operand)(float *rounded, float p0, float p1)
+{
+#if ATTN_F16_PV
+    const uint32_t x = attn__pack_f16(p0, p1);
+    rounded[0] += attn__low_f16(x);
+    rounded[1] += attn__high_f16(x);
+#else
+    const uint32_t x = attn__pack_bf16(p0, p1);
+    rounded[0] += attn__low_bf16(x);
+    rounded[1] += attn__high_bf16(x);
+#endif
+    return attn__transpose_8x8(x);
+}
+
 #if ATTN_KV_DTYPE == ATTN_NARROW
 #include <attn/template/narrow_cuda.cuh>
 #endif
 
-/* Q of the unit as operands of Q K^T: into registers, or by all warps together into shared memory.  Rows beyond the
+#if ATTN_KV_DTYPE != ATTN_NARROW
+/* What step ks needs of a row of Q: lower and upper half of k. */
+ATTN_DEVICE void ATTN_FN(_q_pairs)(const uint16_t *row, int ks, int dim, uint32_t *q)
+{
+    ATTN_UNROLL
+    for (int n = 0; n < 2; ++n) {
+        const int d = ks * 16 + n * 8;
+        q[n] = d < dim ? *(const uint32_t *)(const void *)(row + d + attn__lane() % 4 * 2) : 0u;
+    }
+}
+#endif
+
+/* Q of the unit as operands of K Q^T: into registers, or by all warps together into shared memory.  Rows beyond the
  * last are as the last, and nobody looks at what becomes of them; zeros from dim on. */
 ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem,
                                   ATTN_FN(_state) *w)
@@ -192,248 +253,180 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
     const int dim = ATTN_FN(_dim)(a), lane = attn__lane();
     const int first = ATTN_KEEP_Q ? 0 : (int)threadIdx.x / 32, step = ATTN_KEEP_Q ? 1 : ATTN_WARPS;
     ATTN_UNROLL
-    for (int m = 0; m < ATTN_RM; ++m) {
-        const uint16_t *row[2];
-        ATTN_UNROLL
-        for (int n = 0; n < 2; ++n)
-            row[n] = (const uint16_t *)a->p.q.data +
-                     ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, 16 * m + lane / 4 + 8 * n % ATTN_TILE_Q));
-#if ATTN_KV_DTYPE == ATTN_NARROW
-        float down[2];
-        ATTN_UNROLL
-        for (int n = 0; n < 2; ++n) {
-            down[n] = ATTN_TILE_Q == 8 && n ? down[0] : ATTN_FN(_q_down)(row[n], dim);
-            w->up[2 * m + n] = ATTN_FN(_unit_scale)(&a->p.k_scale, a->k_groups, u) / down[n];
-        }
+    for (int r = 0; r < ATTN_RN; ++r) {
+        const uint16_t *const row = (const uint16_t *)a->p.q.data +
+                                    ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, 8 * r + lane / 4));
         ATTN_UNROLL
         for (int ks = first; ks < ATTN_KS; ks += step) {
-            uint32_t q[4];
-            ATTN_UNROLL
-            for (int n = 0; n < 2; ++n) {
-                if (ATTN_TILE_Q == 8 && n) { /* each of its own, as below */
-                    q[1] = (uint32_t)attn__anew(0);
-                    q[3] = (uint32_t)attn__anew(0);
-                } else {
-                    ATTN_FN(_q_pairs)(a->p.k.dtype, row[n], ks, dim, down[n], &q[n], &q[2 + n]);
-                }
-            }
-            if (ATTN_KEEP_Q) {
-                ATTN_UNROLL
-                for (int n = 0; n < 4; ++n)
-                    w->q[m][ks][n] = q[n];
-            } else {
-                *(uint4 *)(void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 + lane * 16) =
-                    make_uint4(q[0], q[1], q[2], q[3]);
-            }
-        }
+            uint32_t q[2];
+#if ATTN_KV_DTYPE == ATTN_NARROW
+            ATTN_FN(_q_pairs)(a->p.k.dtype, row, ks, dim, q);
 #else
-        row[0] += lane % 4 * 2;
-        row[1] += lane % 4 * 2;
-        if (ATTN_KEEP_Q) {
-            ATTN_UNROLL
-            for (int n = 0; n < 4 * ATTN_KS; ++n) {
-                const int d = n / 4 * 16 + n / 2 % 2 * 8;
-                /* Rows 8 .. 15 of 8 are zeros, as seldom made as others are read: an operand lies in registers side by
-                 * side. */
-                w->q[m][n / 4][n % 4] = ATTN_TILE_Q == 8 && n % 2 ? (uint32_t)attn__anew(0)
-                                        : d < dim ? *(const uint32_t *)(const void *)(row[n % 2] + d)
-                                                  : 0u;
-            }
-        }
-        if (!ATTN_KEEP_Q) {
-            ATTN_NO_UNROLL
-            for (int ks = first; ks < ATTN_KS; ks += step) {
-                uint32_t q[4];
-                ATTN_UNROLL
-                for (int n = 0; n < 4; ++n) {
-                    const int d = ks * 16 + n / 2 * 8;
-                    q[n] = d < dim ? *(const uint32_t *)(const void *)(row[n % 2] + d) : 0u;
-                }
-                *(uint4 *)(void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 + lane * 16) =
-                    make_uint4(q[0], q[1], q[2], q[3]);
-            }
-        }
+            ATTN_FN(_q_pairs)(row, ks, dim, q);
 #endif
+            if (ATTN_KEEP_Q) {
+                w->q[r][ks][0] = q[0];
+                w->q[r][ks][1] = q[1];
+            } else {
+                *(uint2 *)(void *)(smem + ATTN_Q_AT + (r * ATTN_KS + ks) * 256 + lane * 8) = make_uint2(q[0], q[1]);
+            }
+        }
     }
 #if ATTN_KV_DTYPE == ATTN_NARROW
+    w->k_scale = ATTN_FN(_unit_scale)(&a->p.k_scale, a->k_groups, u);
     w->v_scale = ATTN_FN(_unit_scale)(&a->p.v_scale, a->v_groups, u);
+    w->raw = 1;
 #endif
     if (!ATTN_KEEP_Q)
         __syncthreads();
 }
 
-ATTN_DEVICE void ATTN_FN(_clear)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w)
+ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
 {
-    (void)a;
     ATTN_UNROLL
-    for (int n = 0; n < ATTN_RN; ++n) {
-        ATTN_UNROLL
-        for (int e = 0; e < 4 * ATTN_NV; ++e)
-            w->o[n][e / 4][e % 4] = 0.0f;
-        w->l[n] = w->rounded[n] = 0.0f;
-        w->minus_r[n] = 0.0f;
-    }
-#if ATTN_KV_DTYPE == ATTN_NARROW
+    for (int n = 0; n < ATTN_RN * ATTN_NV * 4; ++n)
+        w->o[n / 4 / ATTN_NV][n / 4 % ATTN_NV][n % 4] = 0.0f;
     ATTN_UNROLL
-    for (int n = 0; n < ATTN_RN; ++n)
-        w->scaled[n] = 0.0f;
-    w->fold = ATTN_DTYPE == ATTN_F16 && ATTN_SCALED && a->v_groups && w->pass < 2 ? ATTN_FOLD_FIRST : 1.0f;
-#endif
+    for (int n = 0; n < 2 * ATTN_RN; ++n)
+        w->l[n] = w->rounded[n] = w->minus_r[n] = 0.0f;
 }
 
 #if ATTN_KV_DTYPE != ATTN_NARROW
-/* S = Q K^T of a tile, which is in the ring at `stage`. */
+/* S^T = K Q^T of a tile, which is in the ring at `stage`. */
 ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, const unsigned char *smem,
-                                  ATTN_FN(_row_at) k, const unsigned char *tile, int stage, float (*s)[ATTN_NK][4])
+                                  ATTN_FN(_row_at) k, const unsigned char *tile, int stage, float (*s)[ATTN_RN][4])
 {
-    float other[ATTN_RM][ATTN_NK][4]; /* the second chain */
+    float other[ATTN_NK][ATTN_RN][4]; /* the second chain */
     (void)a, (void)tile;
     ATTN_UNROLL
-    for (int n = 0; n < ATTN_RM * ATTN_NK * 4; ++n)
-        s[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = other[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] = 0.0f;
+    for (int n = 0; n < ATTN_NK * ATTN_RN * 4; ++n)
+        s[n / 4 / ATTN_RN][n / 4 % ATTN_RN][n % 4] = other[n / 4 / ATTN_RN][n / 4 % ATTN_RN][n % 4] = 0.0f;
     ATTN_UNROLL
     for (int ks = 0; ks < ATTN_KS; ++ks) {
-        uint32_t own[ATTN_RM][4];
+        uint32_t q[ATTN_RN][2];
         ATTN_UNROLL
-        for (int m = 0; m < ATTN_RM; ++m) {
-            if (!ATTN_KEEP_Q) {
-                const uint4 x = *(const uint4 *)(const void *)(smem + ATTN_Q_AT + (m * ATTN_KS + ks) * 512 +
-                                                               attn__lane() * 16);
-                own[m][0] = x.x, own[m][1] = x.y, own[m][2] = x.z, own[m][3] = x.w;
-            }
-        }
+        for (int r = 0; r < ATTN_RN; ++r)
+            ATTN_FN(_get_q)(w, smem, r, ks, q[r]);
         ATTN_UNROLL
-        for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
-            uint32_t b[4];
-            attn__ldmatrix_x4(b, ATTN_FN(_dims_at)(k, stage, 16 * kk, ks, ATTN_K_BYTES / 16));
+        for (int kk = 0; kk < ATTN_NK; ++kk) {
+            uint32_t x[4];
+            attn__ldmatrix_x4(x, ATTN_FN(_dims_at)(k, stage, 16 * kk, ks, ATTN_K_BYTES / 16));
             ATTN_UNROLL
-            for (int m = 0; m < ATTN_RM; ++m) {
-                float(*const to)[4] = (ks % ATTN_CHAINS ? other[m] : s[m]) + 2 * kk;
-                const uint32_t *const q = ATTN_KEEP_Q ? w->q[m][ks] : own[m];
-                ATTN_FN(_mma)(to[0], q, b);
-                ATTN_FN(_mma)(to[1], q, b + 2);
-            }
+            for (int r = 0; r < ATTN_RN; ++r)
+                ATTN_FN(_mma)(ks % ATTN_CHAINS ? other[kk][r] : s[kk][r], x, q[r]);
         }
     }
     if (ATTN_CHAINS > 1) {
         ATTN_UNROLL
-        for (int n = 0; n < ATTN_RM * ATTN_NK * 4; ++n)
-            s[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4] += other[n / 4 / ATTN_NK][n / 4 % ATTN_NK][n % 4];
+        for (int n = 0; n < ATTN_NK * ATTN_RN * 4; ++n)
+            s[n / 4 / ATTN_RN][n / 4 % ATTN_RN][n % 4] += other[n / 4 / ATTN_RN][n / 4 % ATTN_RN][n % 4];
     }
 }
 #endif
 
 /* What changes the scores of a tile: softcap, biases, masks. */
 ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const ATTN_FN(_state) *w, int k0,
-                                  float (*s)[ATTN_NK][4])
+                                  float (*s)[ATTN_RN][4])
 {
     const int changed = ATTN_FN(_has_score)(a), edge = ATTN_FN(_is_edge)(&u->span, k0);
     if (!changed && !edge && w->pass < 2)
         return;
-    const int column = k0 + attn__lane() % 4 * 2;
+    const int column = k0 + attn__lane() / 4;
     ATTN_UNROLL
-    for (int r = 0; r < ATTN_RN; ++r) {
-        const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, attn__lane() / 4 + 8 * r);
+    for (int r = 0; r < 2 * ATTN_RN; ++r) {
+        const ATTN_FN(_place) at = ATTN_FN(_place_of)(a, u, attn__lane() % 4 * 2 + r % 2 + r / 2 * 8);
         float x[2 * ATTN_NK];
         ATTN_UNROLL
         for (int n = 0; n < 2 * ATTN_NK; ++n)
-            x[n] = s[r / 2][n / 2][r % 2 * 2 + n % 2];
+            x[n] = ATTN_S(s, n, r);
         if (changed)
-            ATTN_FN(_score_row)(a, u, at.i, ATTN_FN(_head)(a, u, at), column, 2, 8, 2 * ATTN_NK, x);
+            ATTN_FN(_score_row)(a, u, at.i, ATTN_FN(_head)(a, u, at), column, 1, 8, 2 * ATTN_NK, x);
         if (edge) {
             const attn__keys keys = ATTN_FN(_row_keys)(u, at.i);
             ATTN_UNROLL
             for (int n = 0; n < 2 * ATTN_NK; ++n)
-                x[n] = ATTN_FN(_sees)(&keys, column + n / 2 * 8 + n % 2) ? x[n] : ATTN_NEG_INF;
+                x[n] = ATTN_FN(_sees)(&keys, column + n * 8) ? x[n] : ATTN_NEG_INF;
         }
         ATTN_UNROLL
         for (int n = 0; n < 2 * ATTN_NK; ++n) {
             if (w->pass >= 2 && x[n] != ATTN_NEG_INF)
                 x[n] = 0.0f; /* as much as any other: its own weight may have been rounded to 0 */
-            s[r / 2][n / 2][r % 2 * 2 + n % 2] = x[n];
+            ATTN_S(s, n, r) = x[n];
         }
     }
 }
 
 /* Sets r, which is 0 at first, to the maximum of each row, if a row of the warp has outgrown it or begins far below. */
 ATTN_DEVICE void ATTN_FN(_lift)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, const unsigned char *tile,
-                                float (*s)[ATTN_NK][4])
+                                float (*s)[ATTN_RN][4])
 {
-    const int lane = attn__lane();
-    float top[ATTN_RN];
+    float top[2 * ATTN_RN];
     int over = 0;
     ATTN_UNROLL
-    for (int n = 0; n < ATTN_RN; ++n) {
-        top[n] = s[n / 2][0][n % 2 * 2];
+    for (int r = 0; r < 2 * ATTN_RN; ++r) {
+        top[r] = ATTN_S(s, 0, r);
         ATTN_UNROLL
-        for (int e = 0; e < ATTN_NK; ++e)
-            top[n] = attn__max(attn__max(top[n], s[n / 2][e][n % 2 * 2]), s[n / 2][e][n % 2 * 2 + 1]);
-        const float own = top[n] * w->unit;
-        const int low = w->l[n] == 0.0f && w->minus_r[n] == 0.0f && own < -ATTN_NEAR && own > ATTN_NEG_INF;
-        over |= own + w->minus_r[n] > ATTN_ROOM || low;
+        for (int n = 1; n < 2 * ATTN_NK; ++n)
+            top[r] = attn__max(top[r], ATTN_S(s, n, r));
+        top[r] *= w->unit;
     }
 #if ATTN_SCALED
-    const float top_scale = ATTN_FN(_v_scale_top)(a, tile);
-    over |= top_scale * w->fold > ATTN_FOLD_MOST;
+    if (a->v_groups)
+        ATTN_FN(_tops_scaled)(a, w, tile, s, top);
 #else
     (void)a, (void)tile;
 #endif
+    ATTN_UNROLL
+    for (int r = 0; r < 2 * ATTN_RN; ++r) {
+        const int low = w->l[r] == 0.0f && w->minus_r[r] == 0.0f && top[r] < -ATTN_NEAR && top[r] > ATTN_NEG_INF;
+        over |= top[r] + w->minus_r[r] > ATTN_ROOM || low;
+    }
     if (!attn__any(over))
         return;
-#if ATTN_SCALED
-    if (ATTN_DTYPE == ATTN_F16 && a->v_groups)
-        ATTN_FN(_lower_fold)(w, top_scale);
-#endif
     ATTN_UNROLL
-    for (int n = 0; n < ATTN_RN; ++n) {
-        const float before = -w->minus_r[n];
-        float sum = w->l[n] + attn__shuffle_xor(w->l[n], 1), now = attn__max(top[n], attn__shuffle_xor(top[n], 1));
-        sum += attn__shuffle_xor(sum, 2);
-        now = attn__max(now, attn__shuffle_xor(now, 2)) * w->unit;
+    for (int r = 0; r < 2 * ATTN_RN; ++r) {
+        const float before = -w->minus_r[r];
+        float sum = w->l[r], now = top[r];
+        ATTN_UNROLL
+        for (int n = 4; n < 32; n *= 2) {
+            sum += attn__shuffle_xor(sum, n);
+            now = attn__max(now, attn__shuffle_xor(now, n));
+        }
         if (sum != 0.0f)
             now = attn__max(now, before);
         else if ((now > -ATTN_NEAR && now < ATTN_NEAR) || now == ATTN_NEG_INF)
             now = 0.0f;
         const float factor = sum != 0.0f ? attn__exp2(before - now) : 1.0f;
-        const float factors[2] = { attn__shuffle(factor, lane % 4 * 8), attn__shuffle(factor, lane % 4 * 8 + 4) };
-        w->minus_r[n] = -now;
-        w->l[n] *= factor;
-        w->rounded[n] *= factor;
-#if ATTN_KV_DTYPE == ATTN_NARROW
-        w->scaled[n] *= factor;
-#endif
+        w->minus_r[r] = -now;
+        w->l[r] *= factor;
+        w->rounded[r] *= factor;
         ATTN_UNROLL
-        for (int e = 0; e < 4 * ATTN_NV; ++e)
-            w->o[n][e / 4][e % 4] *= factors[e % 2];
+        for (int e = r % 2; e < 4 * ATTN_NV; e += 2)
+            w->o[r / 2][e / 4][e % 4] *= factor;
     }
 }
 
 #if ATTN_KV_DTYPE != ATTN_NARROW
-/* P = 2^(S - r); O^T += V^T P^T. */
+/* O^T += V^T P^T. */
 ATTN_DEVICE void ATTN_FN(_values)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, ATTN_FN(_row_at) v_row,
-                                  const unsigned char *tile, int stage, float (*s)[ATTN_NK][4])
+                                  const unsigned char *tile, int stage, float (*s)[ATTN_RN][4])
 {
-    uint32_t p[ATTN_NK / 2][ATTN_RN][2];
     (void)a, (void)tile;
+    ATTN_FN(_exponents)(w, s);
     ATTN_UNROLL
-    for (int n = 0; n < ATTN_RN * ATTN_NK; ++n) {
-        const int r = n / ATTN_NK, e = n % ATTN_NK;
-        const float *const x = s[r / 2][e] + r % 2 * 2;
-        const float p0 = attn__exp2(fmaf(x[0], w->unit, w->minus_r[r]));
-        const float p1 = attn__exp2(fmaf(x[1], w->unit, w->minus_r[r]));
-        w->l[r] += p0 + p1;
-        p[e / 2][r][e % 2] = ATTN_PACK(p0, p1);
-        w->rounded[r] += ATTN_LOW(p[e / 2][r][e % 2]) + ATTN_HIGH(p[e / 2][r][e % 2]);
-    }
-    ATTN_UNROLL
-    for (int kk = 0; kk < ATTN_NK / 2; ++kk) {
+    for (int kk = 0; kk < ATTN_NK; ++kk) {
+        uint32_t p[ATTN_RN][2];
+        ATTN_UNROLL
+        for (int n = 0; n < 2 * ATTN_RN; ++n)
+            p[n / 2][n % 2] = ATTN_FN(_operand)(w->rounded + n / 2 * 2, s[kk][n / 2][n % 2 * 2],
+                                                s[kk][n / 2][n % 2 * 2 + 1]);
         ATTN_UNROLL
         for (int nv = 0; nv < ATTN_NV; ++nv) {
             uint32_t v[4];
             attn__ldmatrix_x4_trans(v, ATTN_FN(_dims_at)(v_row, stage, 16 * kk, nv, ATTN_V_BYTES / 16));
             ATTN_UNROLL
             for (int r = 0; r < ATTN_RN; ++r)
-                ATTN_FN(_mma)(w->o[r][nv], v, p[kk][r]);
+                ATTN_FN(_mma)(w->o[r][nv], v, p[r]);
         }
     }
 }
@@ -441,20 +434,21 @@ ATTN_DEVICE void ATTN_FN(_values)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, A
 
 /* V of a tile as a pass of a unit needs it, in place, by its warp: 1 its finite elements, 0 for others; 2 1 for each
  * that is +inf or NaN, else 0; 3 the same of -inf. */
-ATTN_DEVICE void ATTN_FN(_split)(const ATTN_FN(_args) *a, int pass, unsigned char *v)
+ATTN_DEVICE void ATTN_FN(_split)(const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, unsigned char *tile)
 {
+    uint32_t *const v = (uint32_t *)(void *)(tile + ATTN_TILE_K * ATTN_K_BYTES);
+    const int words = 4 * ATTN_FN(_pieces)(a, ATTN_HEAD_DIM_V);
     ATTN_NO_UNROLL
-    for (int n = attn__lane(); n < ATTN_TILE_K * 4 * ATTN_FN(_pieces)(a, ATTN_HEAD_DIM_V); n += 32) {
-        uint32_t *at = (uint32_t *)(void *)v + n;
+    for (int n = attn__lane(); n < ATTN_TILE_K * words; n += 32) {
 #if ATTN_KV_DTYPE == ATTN_NARROW
-        *at = ATTN_FN(_split_word)(a->p.v.dtype, pass, *at);
+        v[n] = ATTN_FN(_split_word)(a, w, tile, n / words, n % words / 4, v[n]);
 #else
-        *at = ATTN_FN(_split_pair)(pass, *at);
+        v[n] = ATTN_FN(_split_pair)(w->pass, v[n]);
 #endif
     }
 #if ATTN_SCALED
-    if (pass >= 2)
-        ATTN_FN(_put_ones)(v + ATTN_V_SCALES - ATTN_TILE_K * ATTN_K_BYTES, a->v_groups);
+    __syncwarp();
+    ATTN_FN(_split_scales)(a, w->pass, tile);
 #endif
     __syncwarp();
 }
@@ -664,43 +658,35 @@ ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *
     float *const rl = (float *)(void *)(smem + ATTN_RL_AT) + warp * ATTN_TILE_Q * 4;
     float all = 0.0f; /* not finite if any is not; the other way round does no harm */
 #if ATTN_KV_DTYPE == ATTN_NARROW
-    const int is_int4 = a->p.v.dtype == ATTN_INT4;
-    const float factor = w->pass >= 2 ? 1.0f : ATTN_SCALED && a->v_groups ? 1.0f / w->fold : w->v_scale;
+    const int is_int4 = a->p.v.dtype == ATTN_INT4, plain = !ATTN_SCALED || !a->v_groups;
+    const float factor = w->pass < 2 && plain ? w->v_scale : 1.0f;
 #else
+    const int plain = 1;
     (void)a;
 #endif
     ATTN_UNROLL
-    for (int n = 0; n < ATTN_RN; ++n) {
-        float l = w->l[n], rounded = w->rounded[n];
-#if ATTN_KV_DTYPE == ATTN_NARROW
-        float scaled = w->scaled[n] + attn__shuffle_xor(w->scaled[n], 1);
-        scaled += attn__shuffle_xor(scaled, 2);
-#endif
-        l += attn__shuffle_xor(l, 1);
-        rounded += attn__shuffle_xor(rounded, 1);
-        l += attn__shuffle_xor(l, 2);
-        rounded += attn__shuffle_xor(rounded, 2);
-#if ATTN_KV_DTYPE == ATTN_NARROW
-        rounded = scaled != 0.0f ? l * (rounded / scaled) : l;
-#endif
-        if (lane % 4 == 0)
-            *(float4 *)(void *)(rl + (lane / 4 + 8 * n) * 4) = make_float4(-w->minus_r[n], l, rounded, 0.0f);
+    for (int r = 0; r < 2 * ATTN_RN; ++r) {
+        const int row = lane % 4 * 2 + r % 2 + r / 2 * 8;
+        float l = w->l[r], rounded = w->rounded[r];
         ATTN_UNROLL
-        for (int e = 0; e < 2; ++e) {
-            const int row = lane % 4 * 2 + e + 8 * n;
-            if (row < u->rows) {
-                ATTN_UNROLL
-                for (int d = 0; d < 2 * ATTN_NV; ++d) {
+        for (int n = 4; n < 32; n *= 2) {
+            l += attn__shuffle_xor(l, n);
+            rounded += attn__shuffle_xor(rounded, n);
+        }
+        if (lane / 4 == 0) /* scales of V are in the weights: what those are rounded to says nothing */
+            *(float4 *)(void *)(rl + row * 4) = make_float4(-w->minus_r[r], l, plain ? rounded : l, 0.0f);
+        if (row < u->rows) {
+            ATTN_UNROLL
+            for (int d = 0; d < 2 * ATTN_NV; ++d) {
 #if ATTN_KV_DTYPE == ATTN_NARROW
-                    const float x = w->o[n][d / 2][d % 2 * 2 + e] * factor;
-                    const int to = is_int4 ? ATTN_FN(_dim_of)(d, 4) : ATTN_FN(_dim_of)(d, 2);
+                const float x = w->o[r / 2][d / 2][d % 2 * 2 + r % 2] * factor;
+                const int to = is_int4 ? ATTN_FN(_dim_of)(d, 4) : ATTN_FN(_dim_of)(d, 2);
 #else
-                    const float x = w->o[n][d / 2][d % 2 * 2 + e];
-                    const int to = ATTN_FN(_dim_of)(d, 1);
+                const float x = w->o[r / 2][d / 2][d % 2 * 2 + r % 2];
+                const int to = ATTN_FN(_dim_of)(d, 1);
 #endif
-                    all += x;
-                    o[row * ATTN_PITCH + to] = x;
-                }
+                all += x;
+                o[row * ATTN_PITCH + to] = x;
             }
         }
     }
@@ -939,9 +925,9 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
 {
     const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
     unsigned char *const ring = smem + warp * ATTN_STAGES * ATTN_STAGE_BYTES;
-    const ATTN_FN(_row_at) k_row = ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_FN(_pieces)(a, ATTN_HEAD_DIM));
+    const ATTN_FN(_row_at) k_row = ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_FN(_pieces)(a, ATTN_HEAD_DIM), 0);
     const ATTN_FN(_row_at) v_row = ATTN_FN(_row_of)(attn__shared_address(ring) + ATTN_TILE_K * ATTN_K_BYTES,
-                                                    ATTN_FN(_pieces)(a, ATTN_HEAD_DIM_V));
+                                                    ATTN_FN(_pieces)(a, ATTN_HEAD_DIM_V), 1);
     ATTN_FN(_unit) *const u = (ATTN_FN(_unit) *)(void *)(smem + ATTN_UNIT_AT + warp * ATTN_FN(_unit_bytes));
     ATTN_FN(_feed) feed;
     ATTN_FN(_loader) loader;
@@ -996,17 +982,21 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
                 started = 1;
                 empty = ATTN_STAGES;
             }
-            ATTN_FN(_clear)(a, &w);
+            ATTN_FN(_clear)(&w);
             ATTN_NO_UNROLL
             for (int t = work.from + warp; t < work.to || empty > 0;) {
                 const int at = stage * ATTN_STAGE_BYTES;
                 stage = stage + 1 < ATTN_STAGES ? stage + 1 : 0;
                 if (--empty < 0) {
-                    float s[ATTN_RM][ATTN_NK][4];
+                    float s[ATTN_NK][ATTN_RN][4];
                     ATTN_COPY_ASYNC_WAIT(ATTN_STAGES - 1);
                     __syncwarp();
+#if ATTN_KV_DTYPE == ATTN_NARROW
+                    if (w.raw)
+                        ATTN_FN(_convert_q)(&w);
+#endif
                     if (w.pass)
-                        ATTN_FN(_split)(a, w.pass, ring + at + ATTN_TILE_K * ATTN_K_BYTES);
+                        ATTN_FN(_split)(a, &w, ring + at);
                     ATTN_FN(_scores)(a, &w, smem, k_row, ring + at, at, s);
                     ATTN_FN(_change)(a, u, &w, ATTN_FN(_key_of)(&work.tiles, t), s);
                     ATTN_FN(_lift)(a, &w, ring + at, s);
@@ -1094,11 +1084,12 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #include <attn/template/launch_cuda.cuh>
 
 #undef ATTN_RN
-#undef ATTN_RM
 #undef ATTN_KS
 #undef ATTN_NV
 #undef ATTN_NK
 #undef ATTN_CHAINS
+#undef ATTN_S
+#undef ATTN_F16_PV
 #undef ATTN_PER
 #undef ATTN_PER_MOST
 #undef ATTN_WIDEST
@@ -1111,9 +1102,6 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_K_ZEROS
 #undef ATTN_V_SCALES
 #undef ATTN_V_ZEROS
-#undef ATTN_FOLD_MOST
-#undef ATTN_FOLD_FIRST
-#undef ATTN_ADD
 #undef ATTN_STAGE_BYTES
 #undef ATTN_PITCH
 #undef ATTN_KEEP_Q

@@ -53,42 +53,4 @@ ATTN_DEVICE void attn__int4_to_f16x2(uint32_t x, uint32_t *d)
                               attn__int4_to_f32((uint8_t)(x >> (4 * i + 16)), 0));
 }
 
-/* And of bf16, but for sums of numbers that are far apart, which no one makes. */
-ATTN_DEVICE uint32_t attn__fma_bf16x2(uint32_t x, uint32_t y, uint32_t z)
-{
-    float sum[2];
-    for (int n = 0; n < 2; n++)
-        sum[n] = (float)((double)attn__low_bf16(x >> 16 * n) * attn__low_bf16(y >> 16 * n) +
-                         attn__low_bf16(z >> 16 * n));
-    return attn__pack_bf16(sum[0], sum[1]);
-}
-ATTN_DEVICE uint32_t attn__add_bf16x2(uint32_t x, uint32_t y)
-{
-    return attn__fma_bf16x2(x, 0x3f803f80u, y);
-}
-
-ATTN_DEVICE void attn__e4m3_to_bf16x2(uint32_t x, uint32_t *d)
-{
-    for (int i = 0; i < 2; i++)
-        d[i] = attn__pack_bf16(attn__e4m3_to_f32((uint8_t)(x >> 8 * i)),
-                               attn__e4m3_to_f32((uint8_t)(x >> (8 * i + 16))));
-}
-ATTN_DEVICE void attn__e5m2_to_bf16x2(uint32_t x, uint32_t *d)
-{
-    for (int i = 0; i < 2; i++)
-        d[i] = attn__pack_bf16(attn__e5m2_to_f32((uint8_t)(x >> 8 * i)),
-                               attn__e5m2_to_f32((uint8_t)(x >> (8 * i + 16))));
-}
-ATTN_DEVICE void attn__int8_to_bf16x2(uint32_t x, uint32_t *d)
-{
-    for (int i = 0; i < 2; i++)
-        d[i] = attn__pack_bf16((int8_t)(uint8_t)(x >> 8 * i), (int8_t)(uint8_t)(x >> (8 * i + 16)));
-}
-ATTN_DEVICE void attn__int4_to_bf16x2(uint32_t x, uint32_t *d)
-{
-    for (int i = 0; i < 4; i++)
-        d[i] = attn__pack_bf16(attn__int4_to_f32((uint8_t)(x >> 4 * i), 0),
-                               attn__int4_to_f32((uint8_t)(x >> (4 * i + 16)), 0));
-}
-
 #endif /* ATTN_DEVICE_NARROW_CUH */
