@@ -18,7 +18,7 @@ static const char *const layout_names[LAYOUT_COUNT] = {"default",  "bshd",    "b
 static const char *const page_names[PAGES_COUNT] = {"default", "nhd", "hnd", "dmajor", "blocked"};
 static const char *const fill_names[FILL_COUNT] = {"random", "outlier", "huge",  "equal", "onehot",
                                                    "rising", "falling", "nan_q", "nan_k", "nan_v",
-                                                   "nan_kv", "inf_k",   "inf_v"};
+                                                   "nan_kv", "inf_k",   "inf_v", "nan_zero"};
 static const char *const type_names[] = {[ATTN_F32] = "f32",   [ATTN_F16] = "f16",   [ATTN_BF16] = "bf16",
                                          [ATTN_E4M3] = "e4m3", [ATTN_E5M2] = "e5m2", [ATTN_INT8] = "int8",
                                          [ATTN_INT4] = "int4"};
@@ -481,8 +481,8 @@ static int with_feature(test_case *c, const attn_instance *t, int feature, int n
     case ATTN_INDEX_SCALED:
         if (n >= 20 || t->kv_dtype != ATTN_NARROW)
             return 0;
-        c->kv_dtype = ATTN_E4M3 + (n + n / 4) % 4;
-        c->scales = 1 + (2 + n) % 3;
+        c->kv_dtype = ATTN_E4M3 + n % 4;
+        c->scales = 1 + (2 + n + n / 4) % 3;
         c->group = c->scales == SCALES_TOKEN ? groups[n / 3 % COUNT(groups)] : 0;
         c->zero = n % 5 == 2;
         return 1;
@@ -707,6 +707,14 @@ static void derive_fillers(deriver *v)
                 if (fill == FILL_INF_V && n < 2 && c.dtype != ATTN_F32 && c.kv_dtype != ATTN_F32)
                     add(v, &c);
             }
+    /* Of e5m2, which has infinities, with a scale and zero point for each token. */
+    for (int fill = FILL_NAN_V; fill < FILL_COUNT; fill++)
+        for (int shape = 0; shape < 6; shape++) {
+            test_case c = feature_shape(v, shape / 2);
+            c.fill = fill;
+            if (with_feature(&c, v->t, ATTN_INDEX_SCALED, 17) && (shape % 2 || with_feature(&c, v->t, ATTN_INDEX_CAUSAL, 0)))
+                add(v, &c);
+        }
 }
 
 void cases_derive(const attn_instance *t, int level, case_list *list)

@@ -50,6 +50,7 @@ typedef enum filler {
     FILL_NAN_KV, /* in the last keys, whole rows */
     FILL_INF_K,
     FILL_INF_V,
+    FILL_NAN_ZERO, /* zero points of V, where there are some */
     FILL_COUNT
 } filler;
 
