@@ -149,15 +149,6 @@ ATTN_DEVICE int ATTN_FN(_swizzle)(int row, int pieces)
 /* Rows come in steps of 32 pieces. */
 #define ATTN_EVEN(pieces) (32 % (pieces) == 0)
 
-/* Those in a row of K or V. */
-ATTN_DEVICE int ATTN_FN(_pieces)(const ATTN_FN(_args) *a, int dim)
-{
-    (void)a;
-    return ATTN_KV_DTYPE != ATTN_NARROW  ? ATTN_ROW_PIECES(dim, ATTN_KV_DTYPE)
-           : a->p.k.dtype == ATTN_INT4 ? ATTN_ROW_PIECES(dim, ATTN_INT4)
-                                       : ATTN_ROW_PIECES(dim, ATTN_E4M3);
-}
-
 /* This lane's row for ldmatrix, of a tile of K or V in shared memory: where it begins, and 16 times its swizzle. */
 typedef struct ATTN_FN(_row_at) {
     uint32_t at, x;
@@ -247,11 +238,12 @@ ATTN_DEVICE void ATTN_FN(_q_pairs)(const uint16_t *row, int ks, int dim, uint32_
 
 /* Q of the unit as operands of K Q^T: into registers, or by all warps together into shared memory.  Rows beyond the
  * last are as the last, and nobody looks at what becomes of them; zeros from dim on. */
-ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem,
+ATTN_DEVICE void ATTN_FN(_load_q)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem,
                                   ATTN_FN(_state) *w)
 {
     const int dim = ATTN_FN(_dim)(a), lane = attn__lane();
     const int first = ATTN_KEEP_Q ? 0 : (int)threadIdx.x / 32, step = ATTN_KEEP_Q ? 1 : ATTN_WARPS;
+    (void)type;
     ATTN_UNROLL
     for (int r = 0; r < ATTN_RN; ++r) {
         const uint16_t *const row = (const uint16_t *)a->p.q.data +
@@ -260,7 +252,7 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
         for (int ks = first; ks < ATTN_KS; ks += step) {
             uint32_t q[2];
 #if ATTN_KV_DTYPE == ATTN_NARROW
-            ATTN_FN(_q_pairs)(a->p.k.dtype, row, ks, dim, q);
+            ATTN_FN(_q_pairs)(type, row, ks, dim, q);
 #else
             ATTN_FN(_q_pairs)(row, ks, dim, q);
 #endif
@@ -293,11 +285,12 @@ ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
 
 #if ATTN_KV_DTYPE != ATTN_NARROW
 /* S^T = K Q^T of a tile, which is in the ring at `stage`. */
-ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, const unsigned char *smem,
-                                  ATTN_FN(_row_at) k, const unsigned char *tile, int stage, float (*s)[ATTN_RN][4])
+ATTN_DEVICE void ATTN_FN(_scores)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_state) *w,
+                                  const unsigned char *smem, ATTN_FN(_row_at) k, const unsigned char *tile, int stage,
+                                  float (*s)[ATTN_RN][4])
 {
     float other[ATTN_NK][ATTN_RN][4]; /* the second chain */
-    (void)a, (void)tile;
+    (void)type, (void)a, (void)tile;
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NK * ATTN_RN * 4; ++n)
         s[n / 4 / ATTN_RN][n / 4 % ATTN_RN][n % 4] = other[n / 4 / ATTN_RN][n / 4 % ATTN_RN][n % 4] = 0.0f;
@@ -408,10 +401,10 @@ ATTN_DEVICE void ATTN_FN(_lift)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, con
 
 #if ATTN_KV_DTYPE != ATTN_NARROW
 /* O^T += V^T P^T. */
-ATTN_DEVICE void ATTN_FN(_values)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, ATTN_FN(_row_at) v_row,
+ATTN_DEVICE void ATTN_FN(_values)(int type, const ATTN_FN(_args) *a, ATTN_FN(_state) *w, ATTN_FN(_row_at) v_row,
                                   const unsigned char *tile, int stage, float (*s)[ATTN_RN][4])
 {
-    (void)a, (void)tile;
+    (void)type, (void)a, (void)tile;
     ATTN_FN(_exponents)(w, s);
     ATTN_UNROLL
     for (int kk = 0; kk < ATTN_NK; ++kk) {
@@ -434,14 +427,15 @@ ATTN_DEVICE void ATTN_FN(_values)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, A
 
 /* V of a tile as a pass of a unit needs it, in place, by its warp: 1 its finite elements, 0 for others; 2 1 for each
  * that is +inf or NaN, else 0; 3 the same of -inf. */
-ATTN_DEVICE void ATTN_FN(_split)(const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, unsigned char *tile)
+ATTN_DEVICE void ATTN_FN(_split)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, unsigned char *tile)
 {
     uint32_t *const v = (uint32_t *)(void *)(tile + ATTN_TILE_K * ATTN_K_BYTES);
-    const int words = 4 * ATTN_FN(_pieces)(a, ATTN_HEAD_DIM_V);
+    const int words = 4 * ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type);
+    (void)a;
     ATTN_NO_UNROLL
     for (int n = attn__lane(); n < ATTN_TILE_K * words; n += 32) {
 #if ATTN_KV_DTYPE == ATTN_NARROW
-        v[n] = ATTN_FN(_split_word)(a, w, tile, n / words, n % words / 4, v[n]);
+        v[n] = ATTN_FN(_split_word)(type, a, w, tile, n / words, n % words / 4, v[n]);
 #else
         v[n] = ATTN_FN(_split_pair)(w->pass, v[n]);
 #endif
@@ -460,7 +454,7 @@ typedef struct ATTN_FN(_loader) {
     ATTN_FN(_work) work;
     int at;                  /* the tile that is copied next; at or beyond work.to: no more of this work */
     int len_k;
-    int64_t k, v;            /* element of key 0 of the sequence, or of a page, and this head */
+    const unsigned char *k, *v; /* key 0 of the sequence, or of page 0, and this head */
     int64_t k_scale, v_scale; /* the same of scales */
     const int32_t *pages;
     int page, page_after;    /* of tile at + lane * ATTN_WARPS, counted from `turn` tiles ago; and of the 32 after them.
@@ -495,14 +489,19 @@ ATTN_DEVICE int ATTN_FN(_pages_from)(const ATTN_FN(_args) *a, const ATTN_FN(_loa
     return key < l->len_k ? ATTN_FN(_page)(a, l, (int)attn__divide((unsigned)key, a->by_page)) : 0;
 }
 
+/* The bytes of so many numbers. */
+ATTN_DEVICE int64_t ATTN_FN(_bytes)(int type, int64_t n)
+{
+    return type == ATTN_INT4 ? n / 2 : type >= ATTN_E4M3 ? n : 2 * n;
+}
+
 /* Begins with the work in l->work, which is of unit u. */
-ATTN_DEVICE void ATTN_FN(_load_work)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_loader) *l)
+ATTN_DEVICE void ATTN_FN(_load_work)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_loader) *l)
 {
     const attn_params *p = &a->p;
+    int64_t k = u->g * p->k.stride[2], v = u->g * p->v.stride[2];
     l->at = l->work.from + (int)threadIdx.x / 32;
     l->len_k = u->len_k;
-    l->k = u->g * p->k.stride[2];
-    l->v = u->g * p->v.stride[2];
     l->pages = NULL;
     l->page = l->page_after = l->turn = 0;
     if (ATTN_PAGED && p->page_size) {
@@ -512,20 +511,17 @@ ATTN_DEVICE void ATTN_FN(_load_work)(const ATTN_FN(_args) *a, const ATTN_FN(_uni
         if (ATTN_FN(_whole_pages)(a))
             l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
     } else {
-        l->k += u->b * p->k.stride[0] + u->base_k * p->k.stride[1];
-        l->v += u->b * p->v.stride[0] + u->base_k * p->v.stride[1];
+        k += u->b * p->k.stride[0] + u->base_k * p->k.stride[1];
+        v += u->b * p->v.stride[0] + u->base_k * p->v.stride[1];
     }
+    l->k = (const unsigned char *)p->k.data + ATTN_FN(_bytes)(type, k);
+    l->v = (const unsigned char *)p->v.data + ATTN_FN(_bytes)(type, v);
 #if ATTN_SCALED
     l->k_scale = ATTN_FN(_scales_of)(a, &p->k_scale, u);
     l->v_scale = ATTN_FN(_scales_of)(a, &p->v_scale, u);
 #endif
 }
 
-/* The bytes of so many numbers. */
-ATTN_DEVICE int64_t ATTN_FN(_bytes)(int type, int64_t n)
-{
-    return type == ATTN_INT4 ? n / 2 : type >= ATTN_E4M3 ? n : 2 * n;
-}
 /* Those of piece n that are of a row of `bytes`. */
 ATTN_DEVICE int ATTN_FN(_of_piece)(int n, int bytes)
 {
@@ -579,29 +575,21 @@ typedef struct ATTN_FN(_keys_at) {
     int each, page, row, there;
 } ATTN_FN(_keys_at);
 
-/* Copies a tile of K or V (t), of which this head begins at element `first`.  type: a constant. */
-ATTN_DEVICE void ATTN_FN(_copy_tile)(int type, const attn_tensor *t, int64_t first, ATTN_FN(_keys_at) keys, int pieces,
-                                     int dim, unsigned char *to)
+/* Copies a tile of K or V, which begin at `from`, `page_bytes` from page to page and key_bytes from key to key.  type:
+ * a constant. */
+ATTN_DEVICE void ATTN_FN(_copy_tile)(int type, const unsigned char *from, int64_t page_bytes, int64_t key_bytes,
+                                     ATTN_FN(_keys_at) keys, int pieces, int dim, unsigned char *to)
 {
-    const unsigned char *const from = (const unsigned char *)t->data + ATTN_FN(_bytes)(type, first);
-    const int64_t at = ATTN_FN(_bytes)(type, keys.page * t->stride[0] + keys.row * t->stride[1]);
+    const int64_t at = keys.page * page_bytes + keys.row * key_bytes;
     const int bytes = (int)ATTN_FN(_bytes)(type, dim);
     if (keys.each)
         ATTN_FN(_copy_keys)(from, at, keys.there, pieces, bytes, to);
     else
-        ATTN_FN(_copy_rows)(from + at, ATTN_FN(_bytes)(type, t->stride[1]), keys.there, pieces, bytes, to);
-}
-/* Both of them. */
-ATTN_DEVICE void ATTN_FN(_copy_both)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_loader) *l,
-                                     ATTN_FN(_keys_at) keys, unsigned char *stage)
-{
-    ATTN_FN(_copy_tile)(type, &a->p.k, l->k, keys, ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), ATTN_FN(_dim)(a), stage);
-    ATTN_FN(_copy_tile)(type, &a->p.v, l->v, keys, ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type), ATTN_FN(_dim_v)(a),
-                        stage + ATTN_TILE_K * ATTN_K_BYTES);
+        ATTN_FN(_copy_rows)(from + at, key_bytes, keys.there, pieces, bytes, to);
 }
 
 /* Copies the next tile of the work at hand. */
-ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, unsigned char *stage)
+ATTN_DEVICE void ATTN_FN(_load)(int type, const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, unsigned char *stage)
 {
     const attn_params *p = &a->p;
     const int k0 = ATTN_FN(_key_of)(&l->work.tiles, l->at);
@@ -622,12 +610,12 @@ ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, un
             l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
         }
     }
-#if ATTN_KV_DTYPE == ATTN_NARROW
-    if (p->k.dtype == ATTN_INT4)
-        ATTN_FN(_copy_both)(ATTN_INT4, a, l, keys, stage);
-    else
-        ATTN_FN(_copy_both)(ATTN_E4M3, a, l, keys, stage);
-    if (ATTN_SCALED && (a->k_groups || a->v_groups)) {
+    ATTN_FN(_copy_tile)(type, l->k, a->k_page, a->k_key, keys, ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), ATTN_FN(_dim)(a),
+                        stage);
+    ATTN_FN(_copy_tile)(type, l->v, a->v_page, a->v_key, keys, ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type),
+                        ATTN_FN(_dim_v)(a), stage + ATTN_TILE_K * ATTN_K_BYTES);
+#if ATTN_SCALED
+    if (a->k_groups || a->v_groups) {
         const int key = attn__lane() % ATTN_TILE_K;
         const int page = keys.each ? attn__shuffle_int(keys.page, key) : keys.page;
         const int row = keys.each ? attn__shuffle_int(keys.row, key) : keys.row + key;
@@ -636,8 +624,6 @@ ATTN_DEVICE void ATTN_FN(_load)(const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, un
         ATTN_FN(_copy_scales)(&p->v_scale, l->v_scale, a->v_groups, page, row, key < keys.there, stage + ATTN_V_SCALES,
                               ATTN_V_ZEROS - ATTN_V_SCALES);
     }
-#else
-    ATTN_FN(_copy_both)(ATTN_DTYPE, a, l, keys, stage);
 #endif
 }
 
@@ -650,7 +636,7 @@ ATTN_DEVICE int ATTN_FN(_dim_of)(int n, int per)
 }
 
 /* A warp's sums to shared memory. */
-ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_state) *w,
+ATTN_DEVICE void ATTN_FN(_leave)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_state) *w,
                                  unsigned char *smem)
 {
     const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
@@ -658,9 +644,10 @@ ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *
     float *const rl = (float *)(void *)(smem + ATTN_RL_AT) + warp * ATTN_TILE_Q * 4;
     float all = 0.0f; /* not finite if any is not; the other way round does no harm */
 #if ATTN_KV_DTYPE == ATTN_NARROW
-    const int is_int4 = a->p.v.dtype == ATTN_INT4, plain = !ATTN_SCALED || !a->v_groups;
+    const int plain = !ATTN_SCALED || !a->v_groups;
     const float factor = w->pass < 2 && plain ? w->v_scale : 1.0f;
 #else
+    const float factor = 1.0f;
     const int plain = 1;
     (void)a;
 #endif
@@ -678,15 +665,9 @@ ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *
         if (row < u->rows) {
             ATTN_UNROLL
             for (int d = 0; d < 2 * ATTN_NV; ++d) {
-#if ATTN_KV_DTYPE == ATTN_NARROW
                 const float x = w->o[r / 2][d / 2][d % 2 * 2 + r % 2] * factor;
-                const int to = is_int4 ? ATTN_FN(_dim_of)(d, 4) : ATTN_FN(_dim_of)(d, 2);
-#else
-                const float x = w->o[r / 2][d / 2][d % 2 * 2 + r % 2];
-                const int to = ATTN_FN(_dim_of)(d, 1);
-#endif
                 all += x;
-                o[row * ATTN_PITCH + to] = x;
+                o[row * ATTN_PITCH + ATTN_FN(_dim_of)(d, ATTN_PER(type))] = x;
             }
         }
     }
@@ -920,14 +901,15 @@ ATTN_DEVICE void ATTN_FN(_deliver)(const ATTN_FN(_args) *a, int clusters, const 
 
 /* ---- the kernels ------------------------------------------------------------------------------------- */
 
-/* One work after the other.  clusters: a constant, but of ATTN_NARROW, whose text is long enough once. */
-ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned char *smem)
+/* One work after the other.  type: of K and V, a constant; clusters: too, but of ATTN_NARROW, whose text is long enough
+ * once for each type. */
+ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, unsigned char *smem)
 {
     const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
     unsigned char *const ring = smem + warp * ATTN_STAGES * ATTN_STAGE_BYTES;
-    const ATTN_FN(_row_at) k_row = ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_FN(_pieces)(a, ATTN_HEAD_DIM), 0);
+    const ATTN_FN(_row_at) k_row = ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), 0);
     const ATTN_FN(_row_at) v_row = ATTN_FN(_row_of)(attn__shared_address(ring) + ATTN_TILE_K * ATTN_K_BYTES,
-                                                    ATTN_FN(_pieces)(a, ATTN_HEAD_DIM_V), 1);
+                                                    ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type), 1);
     ATTN_FN(_unit) *const u = (ATTN_FN(_unit) *)(void *)(smem + ATTN_UNIT_AT + warp * ATTN_FN(_unit_bytes));
     ATTN_FN(_feed) feed;
     ATTN_FN(_loader) loader;
@@ -964,7 +946,7 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
             attn__cluster_arrive_made();
         }
 #endif
-        ATTN_FN(_load_q)(a, &unit, smem, &w); /* before the first keys */
+        ATTN_FN(_load_q)(type, a, &unit, smem, &w); /* before the first keys */
         __syncwarp();
         w.pass = 0;
         ATTN_NO_UNROLL
@@ -977,7 +959,7 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
                 loader.work = work;
                 if (w.pass)
                     unit = *u;
-                ATTN_FN(_load_work)(a, &unit, &loader);
+                ATTN_FN(_load_work)(type, a, &unit, &loader);
                 stage = 0;
                 started = 1;
                 empty = ATTN_STAGES;
@@ -996,11 +978,11 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
                         ATTN_FN(_convert_q)(&w);
 #endif
                     if (w.pass)
-                        ATTN_FN(_split)(a, &w, ring + at);
-                    ATTN_FN(_scores)(a, &w, smem, k_row, ring + at, at, s);
+                        ATTN_FN(_split)(type, a, &w, ring + at);
+                    ATTN_FN(_scores)(type, a, &w, smem, k_row, ring + at, at, s);
                     ATTN_FN(_change)(a, u, &w, ATTN_FN(_key_of)(&work.tiles, t), s);
                     ATTN_FN(_lift)(a, &w, ring + at, s);
-                    ATTN_FN(_values)(a, &w, v_row, ring + at, at, s);
+                    ATTN_FN(_values)(type, a, &w, v_row, ring + at, at, s);
                     __syncwarp();
                     t += ATTN_WARPS;
                 }
@@ -1010,14 +992,14 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
                         ATTN_FN(_unit) next;
                         if (!ATTN_FN(_next_work)(a, 0, &loader.feed, &loader.work, &next))
                             break;
-                        ATTN_FN(_load_work)(a, &next, &loader);
+                        ATTN_FN(_load_work)(type, a, &next, &loader);
                     }
                 }
                 if (loader.at < loader.work.to)
-                    ATTN_FN(_load)(a, &loader, ring + at);
+                    ATTN_FN(_load)(type, a, &loader, ring + at);
                 attn__copy_async_commit();
             }
-            ATTN_FN(_leave)(a, u, &w, smem);
+            ATTN_FN(_leave)(type, a, u, &w, smem);
             __syncthreads();
             int wrong = 0;
             ATTN_UNROLL
@@ -1048,37 +1030,79 @@ ATTN_DEVICE void ATTN_FN(_run)(const ATTN_FN(_args) *a, int clusters, unsigned c
 
 #endif /* __CUDA_ARCH__ */
 
+#define ATTN_CLUSTER (ATTN_CLUSTERS ? a.cluster : 0)
+#if ATTN_KV_DTYPE == ATTN_NARROW
+ATTN_GLOBAL(ATTN_FN(_kernel_e4m3), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
+    ATTN_SHARED(smem);
+    ATTN_FN(_run)(ATTN_E4M3, &a, ATTN_CLUSTER, smem);
+#endif
+}
+ATTN_GLOBAL(ATTN_FN(_kernel_e5m2), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
+    ATTN_SHARED(smem);
+    ATTN_FN(_run)(ATTN_E5M2, &a, ATTN_CLUSTER, smem);
+#endif
+}
+ATTN_GLOBAL(ATTN_FN(_kernel_int8), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
+    ATTN_SHARED(smem);
+    ATTN_FN(_run)(ATTN_INT8, &a, ATTN_CLUSTER, smem);
+#endif
+}
+ATTN_GLOBAL(ATTN_FN(_kernel_int4), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
+{
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
+    ATTN_SHARED(smem);
+    ATTN_FN(_run)(ATTN_INT4, &a, ATTN_CLUSTER, smem);
+#endif
+}
+#else
 ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
 {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
     ATTN_SHARED(smem);
-    ATTN_FN(_run)(&a, ATTN_CLUSTERS && ATTN_KV_DTYPE == ATTN_NARROW ? a.cluster : 0, smem);
+    ATTN_FN(_run)(ATTN_KV_DTYPE, &a, 0, smem);
 #endif
 }
-
-#if ATTN_CLUSTERS && ATTN_KV_DTYPE == ATTN_NARROW
-#define ATTN_CLUSTER_KERNEL ATTN_FN(_kernel)
-#elif ATTN_CLUSTERS
-#define ATTN_CLUSTER_KERNEL ATTN_FN(_cluster_kernel)
+#if ATTN_CLUSTERS
 ATTN_GLOBAL(ATTN_FN(_cluster_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
 {
 #if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 10 * ATTN_ARCH
     ATTN_SHARED(smem);
-    ATTN_FN(_run)(&a, 1, smem);
+    ATTN_FN(_run)(ATTN_KV_DTYPE, &a, 1, smem);
 #endif
 }
+#endif
+#endif
+
+#if ATTN_CLUSTERS
+#define ATTN_START(kernel, cluster_kernel)                                                                          \
+    (a->cluster ? ATTN_LAUNCH_CLUSTER(ATTN_FN(cluster_kernel), (unsigned)a->units * (unsigned)a->cluster,           \
+                                      (unsigned)a->cluster, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a)          \
+                : ATTN_LAUNCH(ATTN_FN(kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a))
+#else
+#define ATTN_START(kernel, cluster_kernel) \
+    ATTN_LAUNCH(ATTN_FN(kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a)
 #endif
 
 /* Starts the kernel. */
 static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 {
     const unsigned grid = a->shares || a->units < ATTN_GRID_MOST ? (unsigned)a->units : ATTN_GRID_MOST;
-#if ATTN_CLUSTERS
-    if (a->cluster)
-        return ATTN_LAUNCH_CLUSTER(ATTN_CLUSTER_KERNEL, (unsigned)a->units * (unsigned)a->cluster,
-                                   (unsigned)a->cluster, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
+#if ATTN_KV_DTYPE == ATTN_NARROW
+    switch (a->p.k.dtype) {
+    case ATTN_E4M3: return ATTN_START(_kernel_e4m3, _kernel_e4m3);
+    case ATTN_E5M2: return ATTN_START(_kernel_e5m2, _kernel_e5m2);
+    case ATTN_INT8: return ATTN_START(_kernel_int8, _kernel_int8);
+    default: return ATTN_START(_kernel_int4, _kernel_int4);
+    }
+#else
+    return ATTN_START(_kernel, _cluster_kernel);
 #endif
-    return ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
 }
 
 #include <attn/template/launch_cuda.cuh>
@@ -1109,7 +1133,8 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_EVEN
 #undef ATTN_SLICES
 #undef ATTN_MOST_PARTS
-#undef ATTN_CLUSTER_KERNEL
+#undef ATTN_CLUSTER
+#undef ATTN_START
 #undef ATTN_O_AT
 #undef ATTN_RL_AT
 #undef ATTN_WRONG_AT

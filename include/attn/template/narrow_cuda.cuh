@@ -135,8 +135,8 @@ ATTN_DEVICE void ATTN_FN(_convert_q)(ATTN_FN(_state) *w)
 
 /* ---- the products of a tile --------------------------------------------------------------------------- */
 
-/* Mostly, all is one run of instructions: where no scales come with tiles, ones lie in their place.  `careful`: with
- * zero points or groups; of V also on the way to what is not finite.  type and careful: constants. */
+/* Each is one run of instructions: where no scales come with tiles, ones lie in their place.  `careful`: 1 with groups;
+ * 2 with zero points, too, and of V on the way to what is not finite.  type and careful: constants. */
 
 /* s += the sums over the dims of block `block` times the scales of its group and of Q, for the keys 16 kk .. */
 ATTN_DEVICE void ATTN_FN(_scale_sums)(const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, const unsigned char *tile,
@@ -176,7 +176,7 @@ ATTN_DEVICE void ATTN_FN(_scores_of)(int type, int careful, const ATTN_FN(_args)
             for (int i = 0; i < 4; ++i) {
                 uint32_t *const to = b[i % 2] + i / 2 * per;
                 ATTN_FN(_pairs)(type, x[i], to);
-                if (ATTN_SCALED && careful && a->p.k_scale.zero) {
+                if (ATTN_SCALED && careful > 1) {
                     const int block = n * per / 2 + (per == 4 ? i / 2 : 0);
                     const float z = *ATTN_FN(_scales_at)(tile + ATTN_K_ZEROS, a->k_groups, a->k_shift, block,
                                                          16 * kk + i % 2 * 8 + attn__lane() / 4);
@@ -263,7 +263,7 @@ ATTN_DEVICE void ATTN_FN(_values_of)(int type, int careful, const ATTN_FN(_args)
                 ATTN_UNROLL
                 for (int r = 0; r < ATTN_RN; ++r)
                     ATTN_FN(_mma)(w->o[r][n * per + m], own, weights[r]);
-                if (ATTN_SCALED && careful && a->p.v_scale.zero) {
+                if (ATTN_SCALED && careful > 1 && a->p.v_scale.zero) {
                     const float *const z = ATTN_FN(_scales_at)(tile + ATTN_V_ZEROS, a->v_groups, a->v_shift, block,
                                                                16 * kk + attn__lane() % 4 * 2);
                     const uint32_t low = attn__pack_f16(-z[0], -z[1]), high = attn__pack_f16(-z[8], -z[9]);
@@ -277,48 +277,27 @@ ATTN_DEVICE void ATTN_FN(_values_of)(int type, int careful, const ATTN_FN(_args)
     }
 }
 
-/* The same for the call's type. */
-ATTN_DEVICE void ATTN_FN(_scores)(const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, const unsigned char *smem,
-                                  ATTN_FN(_row_at) k, const unsigned char *tile, int stage, float (*s)[ATTN_RN][4])
+/* The same, careful where that is asked for. */
+ATTN_DEVICE void ATTN_FN(_scores)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_state) *w,
+                                  const unsigned char *smem, ATTN_FN(_row_at) k, const unsigned char *tile, int stage,
+                                  float (*s)[ATTN_RN][4])
 {
-    const int type = a->p.k.dtype, careful = ATTN_SCALED && (a->p.k_scale.zero || a->k_groups > 1);
-    if (type == ATTN_E4M3 && !careful)
-        ATTN_FN(_scores_of)(ATTN_E4M3, 0, a, w, smem, k, tile, stage, s);
-    else if (type == ATTN_E5M2 && !careful)
-        ATTN_FN(_scores_of)(ATTN_E5M2, 0, a, w, smem, k, tile, stage, s);
-    else if (type == ATTN_INT8 && !careful)
-        ATTN_FN(_scores_of)(ATTN_INT8, 0, a, w, smem, k, tile, stage, s);
-    else if (type == ATTN_INT4 && !careful)
-        ATTN_FN(_scores_of)(ATTN_INT4, 0, a, w, smem, k, tile, stage, s);
-    else if (type == ATTN_E4M3 && careful)
-        ATTN_FN(_scores_of)(ATTN_E4M3, 1, a, w, smem, k, tile, stage, s);
-    else if (type == ATTN_E5M2 && careful)
-        ATTN_FN(_scores_of)(ATTN_E5M2, 1, a, w, smem, k, tile, stage, s);
-    else if (type == ATTN_INT8 && careful)
-        ATTN_FN(_scores_of)(ATTN_INT8, 1, a, w, smem, k, tile, stage, s);
-    else if (type == ATTN_INT4 && careful)
-        ATTN_FN(_scores_of)(ATTN_INT4, 1, a, w, smem, k, tile, stage, s);
+    if (ATTN_SCALED && a->p.k_scale.zero)
+        ATTN_FN(_scores_of)(type, 2, a, w, smem, k, tile, stage, s);
+    else if (ATTN_SCALED && a->k_groups > 1)
+        ATTN_FN(_scores_of)(type, 1, a, w, smem, k, tile, stage, s);
+    else
+        ATTN_FN(_scores_of)(type, 0, a, w, smem, k, tile, stage, s);
 }
-ATTN_DEVICE void ATTN_FN(_values)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, ATTN_FN(_row_at) v,
+ATTN_DEVICE void ATTN_FN(_values)(int type, const ATTN_FN(_args) *a, ATTN_FN(_state) *w, ATTN_FN(_row_at) v,
                                   const unsigned char *tile, int stage, float (*s)[ATTN_RN][4])
 {
-    const int type = a->p.k.dtype, careful = w->pass || (ATTN_SCALED && (a->p.v_scale.zero || a->v_groups > 1));
-    if (type == ATTN_E4M3 && !careful)
-        ATTN_FN(_values_of)(ATTN_E4M3, 0, a, w, v, tile, stage, s);
-    else if (type == ATTN_E5M2 && !careful)
-        ATTN_FN(_values_of)(ATTN_E5M2, 0, a, w, v, tile, stage, s);
-    else if (type == ATTN_INT8 && !careful)
-        ATTN_FN(_values_of)(ATTN_INT8, 0, a, w, v, tile, stage, s);
-    else if (type == ATTN_INT4 && !careful)
-        ATTN_FN(_values_of)(ATTN_INT4, 0, a, w, v, tile, stage, s);
-    else if (type == ATTN_E4M3 && careful)
-        ATTN_FN(_values_of)(ATTN_E4M3, 1, a, w, v, tile, stage, s);
-    else if (type == ATTN_E5M2 && careful)
-        ATTN_FN(_values_of)(ATTN_E5M2, 1, a, w, v, tile, stage, s);
-    else if (type == ATTN_INT8 && careful)
-        ATTN_FN(_values_of)(ATTN_INT8, 1, a, w, v, tile, stage, s);
-    else if (type == ATTN_INT4 && careful)
-        ATTN_FN(_values_of)(ATTN_INT4, 1, a, w, v, tile, stage, s);
+    if (w->pass || (ATTN_SCALED && a->p.v_scale.zero))
+        ATTN_FN(_values_of)(type, 2, a, w, v, tile, stage, s);
+    else if (ATTN_SCALED && a->v_groups > 1)
+        ATTN_FN(_values_of)(type, 1, a, w, v, tile, stage, s);
+    else
+        ATTN_FN(_values_of)(type, 0, a, w, v, tile, stage, s);
 }
 
 /* Ones for all scales of V of a tile, or of K. */
@@ -371,15 +350,15 @@ ATTN_DEVICE void ATTN_FN(_split_scales)(const ATTN_FN(_args) *a, int pass, unsig
 #endif
 
 /* The same of V's numbers in four bytes: x, of key `key`, in piece `at` of its row. */
-ATTN_DEVICE uint32_t ATTN_FN(_split_word)(const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, const unsigned char *tile,
-                                          int key, int at, uint32_t x)
+ATTN_DEVICE uint32_t ATTN_FN(_split_word)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_state) *w,
+                                          const unsigned char *tile, int key, int at, uint32_t x)
 {
-    const int type = a->p.v.dtype, is_e5m2 = type == ATTN_E5M2;
+    const int is_e5m2 = type == ATTN_E5M2;
     if (type >= ATTN_INT8) /* all are finite */
         return w->pass == 1 ? x : 0;
     float scale = w->v_scale;
 #if ATTN_SCALED
-    const int piece = at ^ ATTN_FN(_swizzle)(key, ATTN_FN(_pieces)(a, ATTN_HEAD_DIM_V));
+    const int piece = at ^ ATTN_FN(_swizzle)(key, ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type));
     if (a->v_groups)
         scale = *ATTN_FN(_scales_at)(tile + ATTN_V_SCALES, a->v_groups, a->v_shift, piece / 2, key);
 #else

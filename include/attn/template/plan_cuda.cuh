@@ -111,6 +111,7 @@ typedef struct ATTN_FN(_args) {
     int32_t cluster_log2;
     int32_t shares;    /* of the list of all tiles; 0: no list */
     int32_t walks;     /* heads and blocks of rows that walk the list side by side, a block of threads for each */
+    int64_t k_page, k_key, v_page, v_key; /* bytes from page to page and from key to key */
 #if ATTN_KV_DTYPE == ATTN_NARROW
     int32_t k_groups, v_groups; /* groups of dims with scales that come with the tiles of keys; 0: none do */
     int32_t k_shift, v_shift;   /* log2 of how many times 32 dims a group has; much, if it is all dims */
@@ -296,6 +297,11 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     while (1 << a->cluster_log2 < a->cluster)
         ++a->cluster_log2;
     a->by_page = attn__divisor_make(p->page_size ? (uint32_t)p->page_size : 1);
+    const int size = ATTN_KV_DTYPE != ATTN_NARROW ? 4 : p->k.dtype == ATTN_INT4 ? 1 : 2; /* of a number, halves of bytes */
+    a->k_page = p->k.stride[0] * size / 2;
+    a->k_key = p->k.stride[1] * size / 2;
+    a->v_page = p->v.stride[0] * size / 2;
+    a->v_key = p->v.stride[1] * size / 2;
 #if ATTN_KV_DTYPE == ATTN_NARROW
     ATTN_FN(_groups)(&p->k_scale, p->head_dim, &a->k_groups, &a->k_shift);
     ATTN_FN(_groups)(&p->v_scale, p->head_dim_v, &a->v_groups, &a->v_shift);
