@@ -135,7 +135,7 @@ typedef struct ATTN_FN(_state) {
 #if ATTN_KV_DTYPE == ATTN_NARROW
     int raw;                      /* q is as it came */
     float up[2 * ATTN_RN];        /* k_scale, by what its row of Q was multiplied with */
-    float k_scale, v_scale;       /* of all of the unit's K and V */
+    float k_scale;                /* of all of the unit's K */
 #endif
 } ATTN_FN(_state);
 
@@ -266,7 +266,6 @@ ATTN_DEVICE void ATTN_FN(_load_q)(int type, const ATTN_FN(_args) *a, const ATTN_
     }
 #if ATTN_KV_DTYPE == ATTN_NARROW
     w->k_scale = ATTN_FN(_unit_scale)(&a->p.k_scale, a->k_groups, u);
-    w->v_scale = ATTN_FN(_unit_scale)(&a->p.v_scale, a->v_groups, u);
     w->raw = 1;
 #endif
     if (!ATTN_KEEP_Q)
@@ -427,15 +426,20 @@ ATTN_DEVICE void ATTN_FN(_values)(int type, const ATTN_FN(_args) *a, ATTN_FN(_st
 
 /* V of a tile as a pass of a unit needs it, in place, by its warp: 1 its finite elements, 0 for others; 2 1 for each
  * that is +inf or NaN, else 0; 3 the same of -inf. */
-ATTN_DEVICE void ATTN_FN(_split)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_state) *w, unsigned char *tile)
+ATTN_DEVICE void ATTN_FN(_split)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const ATTN_FN(_state) *w,
+                                 unsigned char *tile)
 {
     uint32_t *const v = (uint32_t *)(void *)(tile + ATTN_TILE_K * ATTN_K_BYTES);
     const int words = 4 * ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type);
-    (void)a;
+#if ATTN_KV_DTYPE == ATTN_NARROW
+    const float one = ATTN_FN(_unit_scale)(&a->p.v_scale, a->v_groups, u);
+#else
+    (void)a, (void)u;
+#endif
     ATTN_NO_UNROLL
     for (int n = attn__lane(); n < ATTN_TILE_K * words; n += 32) {
 #if ATTN_KV_DTYPE == ATTN_NARROW
-        v[n] = ATTN_FN(_split_word)(type, a, w, tile, n / words, n % words / 4, v[n]);
+        v[n] = ATTN_FN(_split_word)(type, a, w->pass, one, tile, n / words, n % words / 4, v[n]);
 #else
         v[n] = ATTN_FN(_split_pair)(w->pass, v[n]);
 #endif
@@ -645,7 +649,7 @@ ATTN_DEVICE void ATTN_FN(_leave)(int type, const ATTN_FN(_args) *a, const ATTN_F
     float all = 0.0f; /* not finite if any is not; the other way round does no harm */
 #if ATTN_KV_DTYPE == ATTN_NARROW
     const int plain = !ATTN_SCALED || !a->v_groups;
-    const float factor = w->pass < 2 && plain ? w->v_scale : 1.0f;
+    const float factor = w->pass < 2 ? ATTN_FN(_unit_scale)(&a->p.v_scale, a->v_groups, u) : 1.0f;
 #else
     const float factor = 1.0f;
     const int plain = 1;
@@ -978,7 +982,7 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
                         ATTN_FN(_convert_q)(&w);
 #endif
                     if (w.pass)
-                        ATTN_FN(_split)(type, a, &w, ring + at);
+                        ATTN_FN(_split)(type, a, u, &w, ring + at);
                     ATTN_FN(_scores)(type, a, &w, smem, k_row, ring + at, at, s);
                     ATTN_FN(_change)(a, u, &w, ATTN_FN(_key_of)(&work.tiles, t), s);
                     ATTN_FN(_lift)(a, &w, ring + at, s);

@@ -349,28 +349,27 @@ ATTN_DEVICE void ATTN_FN(_split_scales)(const ATTN_FN(_args) *a, int pass, unsig
 }
 #endif
 
-/* The same of V's numbers in four bytes: x, of key `key`, in piece `at` of its row. */
-ATTN_DEVICE uint32_t ATTN_FN(_split_word)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_state) *w,
+/* The same of V's numbers in four bytes: x, of key `key`, in piece `at` of its row; scale: that of the unit. */
+ATTN_DEVICE uint32_t ATTN_FN(_split_word)(int type, const ATTN_FN(_args) *a, int pass, float scale,
                                           const unsigned char *tile, int key, int at, uint32_t x)
 {
     const int is_e5m2 = type == ATTN_E5M2;
     if (type >= ATTN_INT8) /* all are finite */
-        return w->pass == 1 ? x : 0;
-    float scale = w->v_scale;
+        return pass == 1 ? x : 0;
 #if ATTN_SCALED
     const int piece = at ^ ATTN_FN(_swizzle)(key, ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type));
     if (a->v_groups)
         scale = *ATTN_FN(_scales_at)(tile + ATTN_V_SCALES, a->v_groups, a->v_shift, piece / 2, key);
 #else
-    (void)tile, (void)key, (void)at;
+    (void)a, (void)tile, (void)key, (void)at;
 #endif
     const uint32_t exponents = is_e5m2 ? 0x7c7c7c7cu : 0x7f7f7f7fu, lowest = is_e5m2 ? 0x04040404u : 0x01010101u;
     const uint32_t not_finite = ((x & exponents) + lowest) >> 7 & 0x01010101u;
     uint32_t nan = is_e5m2 ? ((x & 0x03030303u) + 0x03030303u) >> 2 : 0x01010101u;
     if (scale == 0.0f) /* times an infinity */
         nan = 0x01010101u;
-    const uint32_t sign = ((w->pass == 2) != (scale < 0.0f) ? ~x : x) >> 7, one = is_e5m2 ? 0x3cu : 0x38u;
-    if (w->pass == 1) /* the place of an infinity under an infinite scale is not 0 */
+    const uint32_t sign = ((pass == 2) != (scale < 0.0f) ? ~x : x) >> 7, one = is_e5m2 ? 0x3cu : 0x38u;
+    if (pass == 1) /* the place of an infinity under an infinite scale is not 0 */
         return (x & ~(not_finite * 0xffu)) |
                (scale - scale == 0.0f ? 0 : (x & not_finite << 7) | not_finite * one);
     return (not_finite & (nan | sign)) * one;

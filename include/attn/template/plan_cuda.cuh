@@ -192,8 +192,9 @@ static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int
     }
     ATTN_FN(_device)(&device);
     const int64_t room = (int64_t)device.sms * ATTN_BLOCKS;
-    /* Narrow types wait for arithmetic rather than memory: a long cache is for all multiprocessors. */
-    const int slow = ATTN_KV_DTYPE == ATTN_NARROW && !least && tiles >= 8 * ATTN_CLUSTERS * ATTN_WARPS;
+    /* Narrow types wait for arithmetic rather than memory: a long cache is for all multiprocessors, where that makes up
+     * for what the list and the merge take. */
+    const int slow = ATTN_KV_DTYPE == ATTN_NARROW && !least && tiles >= 49152 / ATTN_TILE_K;
     if (ATTN_CLUSTERS && 2 * whole <= room && !slow) {
         a->cluster = ATTN_CLUSTERS;
         /* Half of the multiprocessors read as fast as all, and of clusters above 2 no more find places side by side. */
