@@ -918,7 +918,7 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
     ATTN_FN(_feed) feed;
     ATTN_FN(_loader) loader;
     ATTN_FN(_state) w;
-    int stage = 0, part = 0, started = 0;
+    int stage = 0, started = 0;
 #ifdef ATTN_EARLY
     if (!clusters && a->parts > 1)
         attn__grid_launch_next(); /* the merge */
@@ -939,8 +939,7 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
         ATTN_FN(_unit) unit;
         if (!ATTN_FN(_next_work)(a, clusters, &feed, &work, &unit))
             break;
-        work.part = a->shares ? part : work.part;
-        part = 1;
+        work.part = a->shares ? started : work.part;
         if (lane == 0)
             *u = unit; /* in registers, what the end needs of it would lie through the loop */
 #if ATTN_CLUSTERS
