@@ -35,8 +35,9 @@
  * beside products of the other.  P passes between the warps of the same rows, lane to lane, as the operand that it is.
  *
  * r is one for both warpgroups: the maximum of a part's first tile, and lifted only when a score outgrows it by
- * ATTN_ROOM (in log2), which goes along with P.  A weight may then be rounded that is the greatest of its row, so O is
- * divided by the sum of what it was made of, and lse is of the sum as it was (as in decode_sm80.cuh).
+ * ATTN_ROOM (in log2), which goes along with P.  So the greatest weight of a row is not 1, as where r is the maximum,
+ * and is rounded, too; if it dominated it would take O with it.  So O is divided by the sum of weights as they were,
+ * but for the greatest, as it was rounded; lse is of the sum.
  *
  * Hidden keys must have no effect, but 0 times a NaN or infinity of their V is NaN.  V of keys that no row of the unit
  * sees is made 0 where it lies, once S of the tile is done; of keys that only some rows see, what is not finite.  A
@@ -82,7 +83,7 @@
 #define ATTN_JOBS 2
 
 /* Shared memory: K; Q, as many panels as there is room for, one less than all at most; P, by warps and lanes; r of each
- * row; whether it was lifted, by warps; whether something is not finite, by warpgroups and warps: of a tile, and of a
+ * row; whether it was lifted, a byte for each warp; whether something is not finite, by warpgroups and warps: of a tile, and of a
  * unit, twice; sums of rows, twice; barriers; jobs. */
 #define ATTN_EIGHT_BYTES (1024 * ATTN_K_PANELS)
 #define ATTN_STAGE_BYTES (ATTN_EIGHTS * ATTN_EIGHT_BYTES)
@@ -96,7 +97,7 @@
 #define ATTN_P_AT (ATTN_Q_AT + ATTN_Q_PANELS * 8192)
 #define ATTN_R_AT (ATTN_P_AT + ATTN_P_BYTES)
 #define ATTN_LIFTED_AT (ATTN_R_AT + 64 * 4)
-#define ATTN_BAD_AT (ATTN_LIFTED_AT + 4 * 4)
+#define ATTN_BAD_AT (ATTN_LIFTED_AT + 2 * 4)
 #define ATTN_WRONG_AT (ATTN_BAD_AT + 2 * 4 * 4)
 #define ATTN_SUMS_AT (ATTN_WRONG_AT + 2 * 2 * 4 * 4)
 #define ATTN_BARRIERS_AT (ATTN_SUMS_AT + 2 * 2 * 64 * 8)
@@ -111,12 +112,12 @@ ATTN_STATIC_ASSERT(ATTN_Q_ROOM >= 1 && ATTN_KEPT <= 3,
 #define ATTN_BARRIERS (ATTN_JOB_EMPTY + ATTN_JOBS)
 #define ATTN_JOBS_AT (ATTN_BARRIERS_AT + (8 * ATTN_BARRIERS + 15) / 16 * 16)
 
-/* Named barriers: P of a warp for the other warpgroup's warp of the same rows, from warpgroup 0 and from 1; a
- * warpgroup's own; of both; of the two warps of the same rows. */
-#define ATTN_P_GIVEN(group, warp) (1 + 4 * (group) + (warp))
-#define ATTN_OF_GROUP(group) (9 + (group))
-#define ATTN_OF_BOTH 11
-#define ATTN_OF_ROWS(warp) (12 + (warp))
+/* Named barriers: P of a warpgroup for the other one, from 0 and from 1; a warpgroup's own; of both; of the two warps
+ * of the same rows. */
+#define ATTN_P_GIVEN(group) (1 + (group))
+#define ATTN_OF_GROUP(group) (3 + (group))
+#define ATTN_OF_BOTH 5
+#define ATTN_OF_ROWS(warp) (6 + (warp))
 
 /* What warp 0 tells the others: tiles from .. to of a unit, of which a part may have none; to -1: there is no more. */
 typedef struct ATTN_FN(_job) {
@@ -350,7 +351,8 @@ typedef struct ATTN_FN(_flow) {
     int bad;                      /* keys that some rows do not see are not finite */
     float unit;                   /* what makes a score in S one in log2 */
     float minus_r[2];
-    float l[2], rounded[2];       /* sums of P, and of P as it was rounded, of this warpgroup's tiles */
+    float l[2];                   /* sums of P, of this warpgroup's tiles */
+    float top[2];                 /* greatest S of them, of this thread's columns */
 } ATTN_FN(_flow);
 
 /* This thread's first row in the unit; the other one is 8 further. */
@@ -529,26 +531,27 @@ ATTN_DEVICE int ATTN_FN(_clear_hidden)(const ATTN_FN(_flow) *f, const ATTN_FN(_u
 
 /* ---- a tile ------------------------------------------------------------------------------------------ */
 
-/* P = 2^(S - r), which is added to l; 1: r had to be lifted, and O is to be multiplied with `factor`. */
+/* P = 2^(S - r), which is added to l; 1: r had to be lifted, of some row of the warp, and O is to be multiplied with
+ * `factor`. */
 ATTN_DEVICE int ATTN_FN(_weights)(ATTN_FN(_flow) *f, const float *s, uint32_t *p, float *factor)
 {
-    float top[2] = { s[0], s[2] };
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NS; ++n)
-        top[n / 2 % 2] = attn__max(top[n / 2 % 2], s[n]);
-    const int lift = attn__any(fmaf(top[0], f->unit, f->minus_r[0]) > ATTN_ROOM ||
-                               fmaf(top[1], f->unit, f->minus_r[1]) > ATTN_ROOM);
+        f->top[n / 2 % 2] = attn__max(f->top[n / 2 % 2], s[n]);
+    const int lift = attn__any(fmaf(f->top[0], f->unit, f->minus_r[0]) > ATTN_ROOM ||
+                               fmaf(f->top[1], f->unit, f->minus_r[1]) > ATTN_ROOM);
     factor[0] = factor[1] = 1.0f;
     if (lift) {
         ATTN_UNROLL
         for (int r = 0; r < 2; ++r) {
-            top[r] = attn__max(top[r], attn__shuffle_xor(top[r], 1));
-            top[r] = attn__max(top[r], attn__shuffle_xor(top[r], 2));
-            const float now = attn__max(top[r] * f->unit, -f->minus_r[r]);
-            factor[r] = attn__exp2(-f->minus_r[r] - now);
-            f->minus_r[r] = -now;
+            f->top[r] = attn__max(f->top[r], attn__shuffle_xor(f->top[r], 1));
+            f->top[r] = attn__max(f->top[r], attn__shuffle_xor(f->top[r], 2));
+            /* Of other rows it stays, or the weight of their greatest would not be what it was rounded as. */
+            const int now = fmaf(f->top[r], f->unit, f->minus_r[r]) > ATTN_ROOM;
+            const float to = now ? f->top[r] * f->unit : -f->minus_r[r];
+            factor[r] = attn__exp2(-f->minus_r[r] - to);
+            f->minus_r[r] = -to;
             f->l[r] *= factor[r];
-            f->rounded[r] *= factor[r];
         }
     }
     ATTN_UNROLL
@@ -557,7 +560,6 @@ ATTN_DEVICE int ATTN_FN(_weights)(ATTN_FN(_flow) *f, const float *s, uint32_t *p
         const float x1 = attn__exp2(fmaf(s[2 * n + 1], f->unit, f->minus_r[n % 2]));
         f->l[n % 2] += x0 + x1;
         p[n] = ATTN_PACK(x0, x1);
-        f->rounded[n % 2] += ATTN_LOW(p[n]) + ATTN_HIGH(p[n]);
     }
     return lift;
 }
@@ -577,8 +579,8 @@ ATTN_DEVICE void ATTN_FN(_give)(const ATTN_FN(_flow) *f, unsigned char *smem, co
         r[ATTN_FN(_first_row)(f) + 8] = -f->minus_r[1];
     }
     if (lane == 0)
-        ((int *)(void *)(smem + ATTN_LIFTED_AT))[f->warp] = lifted;
-    attn__barrier_arrive(ATTN_P_GIVEN(f->group, f->warp), 64);
+        smem[ATTN_LIFTED_AT + 4 * f->group + f->warp] = (unsigned char)lifted;
+    attn__barrier_arrive(ATTN_P_GIVEN(f->group), 256);
 }
 
 /* Takes the other one's, and asks for O += P V of that tile: number `count` of all.  s: `scores` registers that a
@@ -590,24 +592,26 @@ ATTN_DEVICE void ATTN_FN(_take)(ATTN_FN(_flow) *f, unsigned char *smem, unsigned
     const uint4 *const from =
         (const uint4 *)(const void *)(smem + ATTN_P_AT + f->warp * (ATTN_NP / 4) * 512 + attn__lane() * 16);
     attn__mbarrier_wait(ATTN_FN(_part_barrier)(f->base, ATTN_K_FULL, stage, f->group), (int)(count / ATTN_STAGES & 1));
-    attn__barrier(ATTN_P_GIVEN(1 - f->group, f->warp), 64);
+    attn__barrier(ATTN_P_GIVEN(1 - f->group), 256);
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NP / 4; ++n) {
         const uint4 x = from[32 * n];
         p[4 * n] = x.x, p[4 * n + 1] = x.y, p[4 * n + 2] = x.z, p[4 * n + 3] = x.w;
     }
-    if (((const int *)(const void *)(smem + ATTN_LIFTED_AT))[f->warp]) {
+    const uint32_t lifted = ((const uint32_t *)(const void *)(smem + ATTN_LIFTED_AT))[1 - f->group];
+    if (lifted) { /* by any warp, since all of a warpgroup wait for products together */
         const float *const now = (const float *)(const void *)(smem + ATTN_R_AT) + ATTN_FN(_first_row)(f);
+        const int own = smem[ATTN_LIFTED_AT + 4 * (1 - f->group) + f->warp];
         float factor[2];
         ATTN_WGMMA_WAIT(0); /* O may be touched where no product is under way */
         attn__wgmma_pin(s, scores);
         attn__wgmma_pin(o, ATTN_NO);
         ATTN_UNROLL
         for (int r = 0; r < 2; ++r) {
-            factor[r] = attn__exp2(-f->minus_r[r] - now[8 * r]);
-            f->minus_r[r] = -now[8 * r];
+            const float to = own ? now[8 * r] : -f->minus_r[r];
+            factor[r] = attn__exp2(-f->minus_r[r] - to);
+            f->minus_r[r] = -to;
             f->l[r] *= factor[r];
-            f->rounded[r] *= factor[r];
         }
         ATTN_FN(_scale)(factor, o);
     }
@@ -758,11 +762,11 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, uns
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r) {
         f->l[r] += attn__shuffle_xor(f->l[r], 1);
-        f->rounded[r] += attn__shuffle_xor(f->rounded[r], 1);
+        f->top[r] = attn__max(f->top[r], attn__shuffle_xor(f->top[r], 1));
         f->l[r] += attn__shuffle_xor(f->l[r], 2);
-        f->rounded[r] += attn__shuffle_xor(f->rounded[r], 2);
+        f->top[r] = attn__max(f->top[r], attn__shuffle_xor(f->top[r], 2));
         if (lane % 4 == 0)
-            sums[64 * f->group + ATTN_FN(_first_row)(f) + 8 * r] = make_float2(f->l[r], f->rounded[r]);
+            sums[64 * f->group + ATTN_FN(_first_row)(f) + 8 * r] = make_float2(f->l[r], f->top[r]);
     }
     if (lane == 0)
         wrong[4 * f->group] = f->bad;
@@ -773,11 +777,13 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, uns
     for (int r = 0; r < 2; ++r) {
         const int row = ATTN_FN(_first_row)(f) + 8 * r, there = row < u->rows;
         const float2 x = sums[row], y = sums[64 + row];
-        const float l = x.x + y.x, rounded = x.y + y.y, m = -f->minus_r[r];
-        const float factor = rounded == 0.0f ? 0.0f : l * attn__reciprocal(rounded);
+        const float l = x.x + y.x, m = -f->minus_r[r], top = attn__max(x.y, y.y);
+        /* The greatest weight of the row, and what it was multiplied as. */
+        const float weight = attn__exp2(fmaf(top, f->unit, -m)), rounded = ATTN_LOW(ATTN_PACK(weight, weight));
+        const float factor = l == 0.0f ? 0.0f : l * attn__reciprocal(l + (rounded - weight));
         float lse;
         ATTN_UNROLL
-        for (int n = 0; n < ATTN_NO / 2; ++n) /* as if O were of what l is of */
+        for (int n = 0; n < ATTN_NO / 2; ++n)
             o[n / 2 * 4 + 2 * r + n % 2] *= factor;
         if (!job->whole) {
             const int64_t to = job->part * a->part_rows + (a->shares ? (int64_t)blockIdx.x * ATTN_TILE_Q + row
@@ -837,7 +843,8 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
         ATTN_UNROLL
         for (int r = 0; r < 2; ++r) {
             f.minus_r[r] = -ATTN_NO_SCORE;
-            f.l[r] = f.rounded[r] = 0.0f;
+            f.l[r] = 0.0f;
+            f.top[r] = ATTN_NEG_INF;
         }
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NO; ++n)
