@@ -46,6 +46,7 @@ enum {
     CHANGED_A,        /* registers of A */
     DESCRIPTORS_DIFFER, /* between threads */
     NOT_ALL_THREADS,  /* of a warpgroup */
+    WAIT_APART,       /* one warp waits once more */
     NO_STORE_WAIT,    /* the block ends before its store has read */
     NO_READ_WAIT,     /* shared memory is written under a store */
     NO_PROXY_FENCE,   /* between what threads write and a store of it */
@@ -80,6 +81,7 @@ static const struct {
     {CHANGED_A, "a register of A was written", 0},
     {DESCRIPTORS_DIFFER, "differ between threads", 0},
     {NOT_ALL_THREADS, "deadlock", 0},
+    {WAIT_APART, "the same commits and waits", 0},
     {NO_STORE_WAIT, "", 0},
     {NO_READ_WAIT, "", 0},
     {NO_PROXY_FENCE, "no attn__fence_async since", 1},
@@ -154,6 +156,8 @@ ATTN_GLOBAL(pipeline, args, 256, 1)
             if (bug == WRITE_EARLY && n == 2)
                 d[3] = 0;
             if (bug != READ_EARLY)
+                ATTN_WGMMA_WAIT(0);
+            if (bug == WAIT_APART && t / 32 == 1)
                 ATTN_WGMMA_WAIT(0);
             if (bug != EARLY_RELEASE && (bug == TOO_MANY_ARRIVALS ? t < 2 : t == 0))
                 attn__mbarrier_arrive(empty + 8 * s);

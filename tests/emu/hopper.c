@@ -70,7 +70,7 @@ typedef struct thread {
     emu_queue bulk;
     long bulk_group;
     uint32_t bulk_stamp[GROUPS]; /* the latest one of each group */
-    long wgmma_group, wgmma_ended;
+    long wgmma_group, wgmma_ended, wgmma_waits;
     int fenced;
 } thread;
 
@@ -1076,8 +1076,11 @@ static void issue_run(void *const *arg)
     for (int t = 0; t < WARPGROUP; t++) {
         if (!same_issue(list[t], first))
             emu_fail(first->site, "wgmma: descriptors or `keep` differ between threads 0 and %d of a warpgroup", t);
-        if (!place->thread[emu_self->warp->number / 4 * WARPGROUP + t].fenced)
+        const thread *own = &place->thread[emu_self->warp->number / 4 * WARPGROUP + t];
+        if (!own->fenced)
             emu_fail(first->site, "wgmma: no attn__wgmma_fence since the kernel began or products were waited for");
+        if (own->wgmma_waits != own[-t].wgmma_waits || own->wgmma_group != own[-t].wgmma_group)
+            emu_fail(first->site, "wgmma: threads 0 and %d of a warpgroup have not come by the same commits and waits", t);
     }
     if (g->end - g->first == PRODUCTS)
         emu_fail(first->site, "emulator: more than %d products under way", PRODUCTS);
@@ -1161,6 +1164,7 @@ void emu_wgmma_wait(int under_way, const char *site)
 {
     start("ATTN_WGMMA_WAIT", site);
     thread *own_state = own_thread();
+    own_state->wgmma_waits++;
     const long before = own_state->wgmma_group - under_way;
     if (before <= own_state->wgmma_ended)
         return;
