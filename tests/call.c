@@ -147,7 +147,9 @@ static double content(int fill, uint64_t seed, const place *at)
     case FILL_EQUAL:
         return v ? 1.25 : 0.5;
     case FILL_ONEHOT:
-        return v ? random : (token % at->dims == d) * (q ? 40.0 : 1.0);
+        /* With some noise in k, or all keys but one had the same weight.  Where v is k each dim of o is one weight, so
+         * a single error of rounding would be all of o's, and how it compares with the plain one's luck. */
+        return v ? random : (token % at->dims == d) * (q ? 40.0 : 1.0) + (k ? random / 50 : 0);
     case FILL_RISING:
     case FILL_FALLING: /* dim 0 carries it */
         if (d > 0 || v)
