@@ -83,8 +83,8 @@
 #define ATTN_JOBS 2
 
 /* Shared memory: K; Q, as many panels as there is room for, one less than all at most; P, by warps and lanes; r of each
- * row; whether it was lifted, a byte for each warp; whether something is not finite, by warpgroups and warps: of a tile, and of a
- * unit, twice; sums of rows, twice; barriers; jobs. */
+ * row; whether it was lifted, a byte for each warp; whether something is not finite, by warpgroups and warps: of a tile,
+ * and of a unit, twice; sums of rows, twice; barriers; jobs. */
 #define ATTN_EIGHT_BYTES (1024 * ATTN_K_PANELS)
 #define ATTN_STAGE_BYTES (ATTN_EIGHTS * ATTN_EIGHT_BYTES)
 #define ATTN_P_BYTES (64 * ATTN_TILE_K * 2)
@@ -348,7 +348,6 @@ typedef struct ATTN_FN(_flow) {
     uint32_t q_low, k_low;        /* low words of the descriptors of the operands, of stage 0 */
     int group, warp;              /* number of the warpgroup, of the warp in it */
     int full;                     /* all rows of the unit see all keys before */
-    int bad;                      /* keys that some rows do not see are not finite */
     float unit;                   /* what makes a score in S one in log2 */
     float minus_r[2];
     float l[2];                   /* sums of P, of this warpgroup's tiles */
@@ -497,10 +496,17 @@ ATTN_DEVICE int ATTN_FN(_row_end)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
     return ATTN_FN(_row_keys)(u, ATTN_FN(_position)(a, u, ATTN_FN(_first_row)(f) + 8 * r)).hi;
 }
 
+/* Whether keys that some rows do not see are not finite, as this warp and the one of the same rows know it: a word of
+ * each, for unit number `turn`. */
+ATTN_DEVICE int *ATTN_FN(_wrong)(const ATTN_FN(_flow) *f, unsigned char *smem, unsigned turn, int group)
+{
+    return (int *)(void *)(smem + ATTN_WRONG_AT) + turn % 2 * 8 + 4 * group + f->warp;
+}
+
 /* In the tile at k0, whose S is done: makes V of keys that no row sees 0, and of those that some rows do not see what
- * is not finite; 1 if there was such.  A warpgroup. */
-ATTN_DEVICE int ATTN_FN(_clear_hidden)(const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u, unsigned char *smem,
-                                       int stage, int k0)
+ * is not finite, and says so if there was such.  A warpgroup. */
+ATTN_DEVICE void ATTN_FN(_clear_hidden)(const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u, unsigned char *smem,
+                                        unsigned turn, int stage, int k0)
 {
     const int pieces = 8 * ATTN_V_PANELS, hi = u->span.hi; /* pieces of 16 bytes in V of a key */
     const int end = hi > k0 + ATTN_TILE_K ? ATTN_TILE_K : hi > k0 ? hi - k0 : 0;
@@ -526,7 +532,8 @@ ATTN_DEVICE int ATTN_FN(_clear_hidden)(const ATTN_FN(_flow) *f, const ATTN_FN(_u
     if (attn__lane() == 0)
         all[f->warp] = bad;
     attn__barrier(ATTN_OF_GROUP(f->group), 128);
-    return all[0] | all[1] | all[2] | all[3];
+    if (attn__lane() == 0 && (all[0] | all[1] | all[2] | all[3]))
+        *ATTN_FN(_wrong)(f, smem, turn, f->group) = 1;
 }
 
 /* ---- a tile ------------------------------------------------------------------------------------------ */
@@ -598,8 +605,8 @@ ATTN_DEVICE void ATTN_FN(_take)(ATTN_FN(_flow) *f, unsigned char *smem, unsigned
         const uint4 x = from[32 * n];
         p[4 * n] = x.x, p[4 * n + 1] = x.y, p[4 * n + 2] = x.z, p[4 * n + 3] = x.w;
     }
-    const uint32_t lifted = ((const uint32_t *)(const void *)(smem + ATTN_LIFTED_AT))[1 - f->group];
-    if (lifted) { /* by any warp, since all of a warpgroup wait for products together */
+    const uint32_t lifts = ((const uint32_t *)(const void *)(smem + ATTN_LIFTED_AT))[1 - f->group];
+    if (lifts) { /* of any warp, for all of a warpgroup wait for products together */
         const float *const now = (const float *)(const void *)(smem + ATTN_R_AT) + ATTN_FN(_first_row)(f);
         const int own = smem[ATTN_LIFTED_AT + 4 * (1 - f->group) + f->warp];
         float factor[2];
@@ -608,9 +615,9 @@ ATTN_DEVICE void ATTN_FN(_take)(ATTN_FN(_flow) *f, unsigned char *smem, unsigned
         attn__wgmma_pin(o, ATTN_NO);
         ATTN_UNROLL
         for (int r = 0; r < 2; ++r) {
-            const float to = own ? now[8 * r] : -f->minus_r[r];
-            factor[r] = attn__exp2(-f->minus_r[r] - to);
-            f->minus_r[r] = -to;
+            const float given = own ? now[8 * r] : -f->minus_r[r];
+            factor[r] = attn__exp2(-f->minus_r[r] - given);
+            f->minus_r[r] = -given;
             f->l[r] *= factor[r];
         }
         ATTN_FN(_scale)(factor, o);
@@ -630,7 +637,8 @@ ATTN_DEVICE void ATTN_FN(_leave)(const ATTN_FN(_flow) *f, unsigned count, int pa
 
 /* Tile n of this warpgroup, number `count` of all; and unless it is the first of the part, P V of the one before. */
 ATTN_DEVICE void ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem,
-                                const ATTN_FN(_unit) *u, int n, int first, unsigned count, uint32_t *q, float *o)
+                                const ATTN_FN(_unit) *u, unsigned turn, int n, int first, unsigned count, uint32_t *q,
+                                float *o)
 {
     const int stage = (int)(count % ATTN_STAGES), k0 = n * ATTN_TILE_K;
     float s[ATTN_NS], factor[2];
@@ -659,7 +667,7 @@ ATTN_DEVICE void ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsi
         for (int e = 0; e < ATTN_NS; ++e)
             if (e / 4 * 8 + e % 2 >= end[e / 2 % 2])
                 s[e] = ATTN_NEG_INF;
-        f->bad |= ATTN_FN(_clear_hidden)(f, u, smem, stage, k0);
+        ATTN_FN(_clear_hidden)(f, u, smem, turn, stage, k0);
     }
     const int lifted = ATTN_FN(_weights)(f, s, p, factor);
     ATTN_FN(_give)(f, smem, p, lifted);
@@ -758,7 +766,6 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, uns
     const ATTN_FN(_unit) *const u = &job->unit;
     const int lane = attn__lane(), column = f->group * ATTN_HALF + lane % 4 * 2;
     float2 *const sums = (float2 *)(void *)(smem + ATTN_SUMS_AT) + turn % 2 * 128;
-    int *const wrong = (int *)(void *)(smem + ATTN_WRONG_AT) + turn % 2 * 8 + f->warp;
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r) {
         f->l[r] += attn__shuffle_xor(f->l[r], 1);
@@ -768,10 +775,8 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, uns
         if (lane % 4 == 0)
             sums[64 * f->group + ATTN_FN(_first_row)(f) + 8 * r] = make_float2(f->l[r], f->top[r]);
     }
-    if (lane == 0)
-        wrong[4 * f->group] = f->bad;
     attn__barrier(ATTN_OF_ROWS(f->warp), 64);
-    if (wrong[0] | wrong[4])
+    if (*ATTN_FN(_wrong)(f, smem, turn, 0) | *ATTN_FN(_wrong)(f, smem, turn, 1))
         ATTN_FN(_spoil)(a, f, job, o);
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r) {
@@ -839,7 +844,8 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
         const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count), *const next = ATTN_FN(_job_at)(smem, count + 1);
         const int from = job->from, to = job->to;
         f.full = job->unit.span.full_hi;
-        f.bad = 0;
+        if (attn__lane() == 0)
+            *ATTN_FN(_wrong)(&f, smem, count, f.group) = 0;
         ATTN_UNROLL
         for (int r = 0; r < 2; ++r) {
             f.minus_r[r] = -ATTN_NO_SCORE;
@@ -853,10 +859,11 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
         ATTN_COPY_ASYNC_WAIT(0);
         attn__fence_async();
         attn__barrier(ATTN_OF_BOTH, 256);
+        tiles -= (unsigned)from; /* so that tile n is tiles + n of all */
         ATTN_NO_UNROLL
         for (int n = from + f.group; n < to; n += 2)
-            ATTN_FN(_step)(a, &f, smem, &job->unit, n, n == from, tiles + (unsigned)(n - from), q, o);
-        tiles += (unsigned)(to - from);
+            ATTN_FN(_step)(a, &f, smem, &job->unit, count, n, n == from, tiles + (unsigned)n, q, o);
+        tiles += (unsigned)to;
         if (to > from && (to - from - 1) % 2 != f.group)
             ATTN_FN(_last)(&f, smem, tiles - 1, o);
         ATTN_FN(_wait)(base, ATTN_JOB_FULL + (int)((count + 1) % ATTN_JOBS), (count + 1) / ATTN_JOBS);
@@ -864,6 +871,7 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
         attn__barrier(ATTN_OF_BOTH, 256); /* nobody multiplies this Q any more */
         if (more)
             ATTN_FN(_ask_q)(a, &f, &next->unit, smem);
+        count = (unsigned)attn__anew((int)count); /* or it would be spilled for each use */
         ATTN_FN(_store)(a, &f, smem, job, count, o);
         __syncwarp();
         attn__mbarrier_arrive_if(ATTN_FN(_barrier)(base, ATTN_JOB_EMPTY + (int)(count % ATTN_JOBS)),
@@ -884,17 +892,16 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, 1)
     const int warp = attn__shuffle_int((int)threadIdx.x / 32, 0);
     if (a.parts > 1)
         attn__grid_launch_next(); /* the merge */
-    if (threadIdx.x == 0) {
-        ATTN_NO_UNROLL
-        for (int n = 0; n < ATTN_BARRIERS; ++n)
-            attn__mbarrier_init(ATTN_FN(_barrier)(base, n), n < ATTN_K_EMPTY     ? a.boxes ? 1 : ATTN_PARTS
-                                                            : n < ATTN_JOB_FULL  ? 4
-                                                            : n < ATTN_JOB_EMPTY ? 1
-                                                                                 : 8 + ATTN_PARTS);
+    if (threadIdx.x < ATTN_BARRIERS) { /* a lane for each: one after the other would be 700 clocks */
+        const int n = (int)threadIdx.x;
+        attn__mbarrier_init(ATTN_FN(_barrier)(base, n), n < ATTN_K_EMPTY     ? a.boxes ? 1 : ATTN_PARTS
+                                                        : n < ATTN_JOB_FULL  ? 4
+                                                        : n < ATTN_JOB_EMPTY ? 1
+                                                                             : 8 + ATTN_PARTS);
         attn__mbarrier_made();
-        if (a.boxes)
-            attn__tma_prefetch_map(&a.map_v), attn__tma_prefetch_map(&a.map_rest);
     }
+    if (a.boxes && threadIdx.x == 32)
+        attn__tma_prefetch_map(&a.map_v), attn__tma_prefetch_map(&a.map_rest);
     __syncthreads();
     if (warp < 4) {
         ATTN_REGISTERS_GIVE(ATTN_LOAD_REGISTERS);
