@@ -95,27 +95,13 @@ ATTN_DEVICE int ATTN_FN(_entries)(const ATTN_FN(_args) *a)
     return a->p.batch * (a->heads * a->blocks / a->walks);
 }
 
-/* Tiles of entries base + lane, 0 beyond the last. */
-ATTN_DEVICE int ATTN_FN(_entry_count)(const ATTN_FN(_args) *a, int base, int walk)
+/* How many tiles that are. */
+ATTN_DEVICE int ATTN_FN(_entry_count)(const ATTN_FN(_args) *a, int number, int walk)
 {
     ATTN_FN(_unit) u;
     ATTN_FN(_tiles) t;
-    const int number = base + attn__lane();
-    t.count = 0;
-    if (number < ATTN_FN(_entries)(a))
-        ATTN_FN(_entry)(a, number, walk, &u, &t);
+    ATTN_FN(_entry)(a, number, walk, &u, &t);
     return t.count;
-}
-
-/* Tiles of the whole list of a walk.  A warp. */
-ATTN_DEVICE int ATTN_FN(_list_count)(const ATTN_FN(_args) *a, int walk)
-{
-    const int entries = ATTN_FN(_entries)(a);
-    int total = 0;
-    ATTN_NO_UNROLL
-    for (int base = 0; base < entries; base += 32)
-        total += ATTN_FN(_entry_count)(a, base, walk);
-    return ATTN_FN(_sum)(total);
 }
 
 /* The first tile of share n of `shares` of a list; the first ones have one more. */
@@ -131,35 +117,41 @@ ATTN_DEVICE int ATTN_FN(_share_of)(int total, int shares, int n)
     return n < longer ? n / (each + 1) : rest + (n - longer) / (each > 0 ? each : 1);
 }
 
-/* The list's share of this block.  A warp. */
+/* The list's share of this block.  A warp: each lane adds up some neighbouring entries, then those of the lane in which
+ * the share starts are spread over all lanes, until a lane has one entry. */
 ATTN_DEVICE void ATTN_FN(_take_share)(const ATTN_FN(_args) *a, ATTN_FN(_feed) *f)
 {
-    const int share = (int)blockIdx.x / a->walks, walk = (int)blockIdx.x % a->walks, entries = ATTN_FN(_entries)(a);
-    const int total = ATTN_FN(_list_count)(a, walk);
-    const int start = ATTN_FN(_share_start)(total, a->shares, share);
-    int before = 0;
+    const int share = (int)blockIdx.x / a->walks, walk = (int)blockIdx.x % a->walks, lane = attn__lane();
+    int first = 0, width = ATTN_FN(_entries)(a), before = 0, start = -1, each;
     f->walk = walk;
-    f->number = entries;
-    f->skip = 0;
-    f->left = ATTN_FN(_share_start)(total, a->shares, share + 1) - start;
-    ATTN_NO_UNROLL
-    for (int base = 0; base < entries; base += 32) {
-        int upto = ATTN_FN(_entry_count)(a, base, walk); /* with all lanes before */
+    f->skip = f->left = 0;
+    do {
+        int upto = 0; /* tiles of this lane's entries; with those of all lanes before, and of all entries before */
+        each = (width + 31) / 32;
+        ATTN_NO_UNROLL
+        for (int n = lane * each; n < (lane + 1) * each && n < width; ++n)
+            upto += ATTN_FN(_entry_count)(a, first + n, walk);
         const int count = upto;
         ATTN_UNROLL
         for (int n = 1; n < 32; n *= 2) {
-            const int other = attn__shuffle_int(upto, attn__lane() >= n ? attn__lane() - n : attn__lane());
-            upto += attn__lane() >= n ? other : 0;
+            const int other = attn__shuffle_int(upto, lane >= n ? lane - n : lane);
+            upto += lane >= n ? other : 0;
         }
         upto += before;
-        const int at = ATTN_FN(_sum)(upto <= start); /* entries that end before the share starts */
-        if (at < 32) {
-            f->number = base + at;
-            f->skip = start - attn__shuffle_int(upto - count, at);
-            return;
+        if (start < 0) { /* that was all of them */
+            const int total = attn__shuffle_int(upto, 31);
+            start = ATTN_FN(_share_start)(total, a->shares, share);
+            f->left = ATTN_FN(_share_start)(total, a->shares, share + 1) - start;
+            if (!f->left)
+                return;
         }
-        before = attn__shuffle_int(upto, 31);
-    }
+        const int at = ATTN_FN(_sum)(upto <= start); /* lanes whose entries end before the share starts */
+        before = attn__shuffle_int(upto - count, at);
+        first += at * each;
+        width = width - at * each < each ? width - at * each : each;
+    } while (each > 1);
+    f->number = first;
+    f->skip = start - before;
 }
 
 /* What this block does first. */
@@ -223,10 +215,11 @@ ATTN_DEVICE int ATTN_FN(_parts_of)(const ATTN_FN(_args) *a, const ATTN_FN(_unit)
 {
     const int block = row / ATTN_TILE_Q, walk_all = u->g * a->blocks + block, walk = walk_all % a->walks;
     const int turns = a->heads * a->blocks / a->walks, own = u->b * turns + walk_all / a->walks;
+    const int entries = ATTN_FN(_entries)(a), each = (entries + 31) / 32; /* neighbours: their lengths share lines */
     int total = 0, before = 0, count = 0;
     ATTN_NO_UNROLL
-    for (int base = 0; base < ATTN_FN(_entries)(a); base += 32) {
-        const int n = ATTN_FN(_entry_count)(a, base, walk), number = base + attn__lane();
+    for (int number = attn__lane() * each; number < (attn__lane() + 1) * each && number < entries; ++number) {
+        const int n = ATTN_FN(_entry_count)(a, number, walk);
         total += n;
         before += number < own ? n : 0;
         count += number == own ? n : 0;
