@@ -81,7 +81,7 @@ static const struct {
     {CHANGED_A, "a register of A was written", 0},
     {DESCRIPTORS_DIFFER, "differ between threads", 0},
     {NOT_ALL_THREADS, "deadlock", 0},
-    {WAIT_APART, "the same commits and waits", 0},
+    {WAIT_APART, "how often they waited", 0},
     {NO_STORE_WAIT, "", 0},
     {NO_READ_WAIT, "", 0},
     {NO_PROXY_FENCE, "no attn__fence_async since", 1},

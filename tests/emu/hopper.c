@@ -1080,7 +1080,7 @@ static void issue_run(void *const *arg)
         if (!own->fenced)
             emu_fail(first->site, "wgmma: no attn__wgmma_fence since the kernel began or products were waited for");
         if (own->wgmma_waits != own[-t].wgmma_waits || own->wgmma_group != own[-t].wgmma_group)
-            emu_fail(first->site, "wgmma: threads 0 and %d of a warpgroup have not come by the same commits and waits", t);
+            emu_fail(first->site, "wgmma: threads 0 and %d of a warpgroup differ in how often they waited", t);
     }
     if (g->end - g->first == PRODUCTS)
         emu_fail(first->site, "emulator: more than %d products under way", PRODUCTS);

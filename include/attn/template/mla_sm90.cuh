@@ -35,9 +35,9 @@
  * beside products of the other.  P passes between the warps of the same rows, lane to lane, as the operand that it is.
  *
  * r is one for both warpgroups: the maximum of a part's first tile, and lifted only when a score outgrows it by
- * ATTN_ROOM (in log2), which goes along with P.  So the greatest weight of a row is not 1, as where r is the maximum,
- * and is rounded, too; if it dominated it would take O with it.  So O is divided by the sum of weights as they were,
- * but for the greatest, as it was rounded; lse is of the sum.
+ * ATTN_ROOM (in log2), which goes along with P.  The greatest weight of a row need not be 1, then, as where r is
+ * the maximum, and is rounded like others; were it nearly all of the row, O would err by as much.  So O is divided by
+ * the sum of the weights as they were, but of the greatest as it was rounded; lse is of the plain sum.
  *
  * Hidden keys must have no effect, but 0 times a NaN or infinity of their V is NaN.  V of keys that no row of the unit
  * sees is made 0 where it lies, once S of the tile is done; of keys that only some rows see, what is not finite.  A
@@ -83,8 +83,8 @@
 #define ATTN_JOBS 2
 
 /* Shared memory: K; Q, as many panels as there is room for, one less than all at most; P, by warps and lanes; r of each
- * row; whether it was lifted, a byte for each warp; whether something is not finite, by warpgroups and warps: of a tile,
- * and of a unit, twice; sums of rows, twice; barriers; jobs. */
+ * row; whether it was lifted, a byte for each warp; whether something is not finite, by warpgroups and warps: of a
+ * tile, and of a unit, twice; sums of rows, twice; barriers; jobs. */
 #define ATTN_EIGHT_BYTES (1024 * ATTN_K_PANELS)
 #define ATTN_STAGE_BYTES (ATTN_EIGHTS * ATTN_EIGHT_BYTES)
 #define ATTN_P_BYTES (64 * ATTN_TILE_K * 2)
