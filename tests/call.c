@@ -393,16 +393,18 @@ static void make_pages(case_call *call, const test_case *c, uint64_t seed, const
     free(pages);
 }
 
-/* Strides of a [batch, head, query, key] tensor with gaps; rows of bits begin on a byte. */
+/* Strides of a [batch, head, query, key] tensor with gaps, half of the time of 16 elements; rows of bits begin on a
+ * byte. */
 static int64_t lay_scores(const attn_params *p, int same, int compact, int bits, int64_t stride[4])
 {
     int64_t n[3] = {p->batch, p->heads_q, p->seq_q}, row = bits ? (p->seq_k + 7) / 8 * 8 : p->seq_k, last = 0;
+    const int wide = p->seq_k % 2 == 0;
     if (!compact)
-        row += bits ? 8 : 3;
+        row = bits ? row + 8 : wide ? row / 16 * 16 + 16 : row + 3;
     stride[3] = 1;
     for (int m = 2; m >= 0; m--) {
         stride[m] = same >> m & 1 ? 0 : row; /* SAME_BATCH, SAME_HEAD, SAME_QUERY are bits 0, 1, 2 */
-        row = same >> m & 1 ? row : row * n[m] + (compact || bits ? 0 : 5);
+        row = same >> m & 1 ? row : row * n[m] + (compact || bits ? 0 : wide ? 16 : 5);
         last += n[m] > 0 ? (n[m] - 1) * stride[m] : 0;
     }
     return last + p->seq_k;

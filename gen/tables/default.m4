@@ -64,6 +64,8 @@ attn_row(forward, sm90, T,     128,         any, causal+softcap,                
 attn_row(forward, sm90, T,     128,         any, causal+alibi,                       128,   128,   stages=2)
 attn_row(forward, sm90, T,     64,          any, causal+bias,                        128,   128,   stages=2)
 attn_row(forward, sm90, T,     128,         any, causal+bias,                        128,   128,   stages=2)
+attn_row(forward, sm90, T,     64,          any, causal+bool_mask,                   128,   128,   stages=4)
+attn_row(forward, sm90, T,     128,         any, causal+bool_mask,                   128,   128,   stages=2)
 attn_row(forward, sm90, T,     16..64,      any, causal+varlen,                      192,   96,    stages=3)
 attn_row(forward, sm90, T,     16..96,      any, causal+varlen,                      128,   128,   stages=2)
 attn_row(forward, sm90, T,     16..128,     any, causal+varlen,                      128,   128,   stages=2)

@@ -68,13 +68,17 @@
 #define ATTN_V_BYTES (ATTN_TILE_K * 128 * ATTN_V_PANELS)
 #define ATTN_O_BYTES (ATTN_TILE_Q * 128 * ATTN_V_PANELS)
 #define ATTN_REST (230400 - ATTN_Q_BYTES - ATTN_STAGES * (ATTN_K_BYTES + ATTN_V_BYTES))
-/* The bias comes as boxes, too; which begin at multiples of 16 bytes, as tiles with ATTN_VARLEN do not. */
+/* The bias, or else the mask, comes as boxes, too; which begin at multiples of 16 bytes, as tiles with ATTN_VARLEN do
+ * not. */
+#define ATTN_BOX_MASK (ATTN_BOOL_MASK && !ATTN_BIAS && ATTN_TILE_K % 128 == 0)
 #if defined(ATTN_SCORE_MOD) || defined(ATTN_MASK)
 #define ATTN_BOX 0
 #else
-#define ATTN_BOX (ATTN_BIAS && !ATTN_BOOL_MASK && !ATTN_VARLEN && ATTN_REST >= ATTN_BOX_MOST)
+#define ATTN_BOX \
+    ((ATTN_BOX_MASK || (ATTN_BIAS && !ATTN_BOOL_MASK)) && !ATTN_VARLEN && ATTN_REST >= ATTN_BOX_MOST)
 #endif
-#define ATTN_BOX_MOST (ATTN_TILE_Q * 128 * ((ATTN_TILE_K + 31) / 32)) /* one tile of f32, or two of 16 bits */
+/* Two tiles of bytes, or of 16 bits, or one of f32. */
+#define ATTN_BOX_MOST (ATTN_TILE_Q * (ATTN_BOX_MASK ? 2 * ATTN_TILE_K : 128 * ((ATTN_TILE_K + 31) / 32)))
 #define ATTN_BOX_BYTES (ATTN_BOX * ATTN_BOX_MOST)
 #define ATTN_ROOM (ATTN_REST - ATTN_BOX_BYTES)
 #define ATTN_KEEP_O (ATTN_ROOM >= ATTN_O_BYTES) /* O leaves through shared memory, beside the next unit */
@@ -143,7 +147,7 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
 /* 1: under a diagonal the first of two warpgroups leaves out a unit's last tile, of which its rows see nothing. */
 #define ATTN_SKIP (ATTN_TILE_Q == 128 && ATTN_TILE_K == 64 && ATTN_CAUSAL && !ATTN_WINDOW && !ATTN_CHUNK && !ATTN_ALIBI)
 /* 1: what changes scores does so within the exponent, where that will do. */
-#define ATTN_RAW (ATTN_TWO_P && (ATTN_BOX || (ATTN_SOFTCAP && !ATTN_CHANGES)))
+#define ATTN_RAW (ATTN_TWO_P && (ATTN_CHANGES ? ATTN_BOX && !ATTN_BOX_MASK : ATTN_SOFTCAP))
 /* 1: rows that see no key of a unit's first tile are common. */
 #define ATTN_BLANK (ATTN_WINDOW || ATTN_CHUNK || ATTN_ALIBI)
 /* Scores that are changed at a time: of several things, no more than there are registers for. */
@@ -173,10 +177,10 @@ ATTN_DEVICE ATTN_FN(_job) *ATTN_FN(_job_at)(unsigned char *smem, unsigned count)
     return (ATTN_FN(_job) *)(void *)(smem + ATTN_JOBS_AT) + count % ATTN_JOBS;
 }
 
-/* Whether the bias comes as boxes. */
+/* Whether the bias or the mask comes as boxes. */
 ATTN_DEVICE int ATTN_FN(_has_boxes)(const ATTN_FN(_args) *a)
 {
-    return ATTN_BOX && a->box_bias;
+    return ATTN_BOX && a->boxes;
 }
 
 /* Whether scores are changed row by row. */
@@ -191,14 +195,14 @@ ATTN_DEVICE int ATTN_FN(_is_sloping)(const ATTN_FN(_args) *a)
     return ATTN_ALIBI && a->p.alibi_slopes && !ATTN_FN(_by_row)(a);
 }
 
-/* Where the bias of a tile lies, by their number: as long as they have room, two at a time. */
+/* Where the box of a tile lies, by their number: as long as they have room, two at a time. */
 ATTN_DEVICE int ATTN_FN(_box_stage)(const ATTN_FN(_args) *a, unsigned count)
 {
-    return a->p.bias.dtype == ATTN_F32 ? 0 : (int)(count & 1);
+    return !ATTN_BOX_MASK && a->p.bias.dtype == ATTN_F32 ? 0 : (int)(count & 1);
 }
 ATTN_DEVICE int ATTN_FN(_box_parity)(const ATTN_FN(_args) *a, unsigned count)
 {
-    return (int)(a->p.bias.dtype == ATTN_F32 ? count & 1 : count >> 1 & 1);
+    return (int)(!ATTN_BOX_MASK && a->p.bias.dtype == ATTN_F32 ? count & 1 : count >> 1 & 1);
 }
 
 /* The last keys of a slope come first: they have the greatest scores, so that r seldom has to be lifted.  The first and
@@ -438,21 +442,24 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, co
     }
 }
 
-/* The bias from key `key` on, in panels of 64 bytes: no other width has all tiles as multiples. */
+/* The bias or the mask from key `key` on, in panels of 64 bytes: no other width has all tiles as multiples.  Where all
+ * rows have the same, one row. */
 ATTN_DEVICE void ATTN_FN(_load_box)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, const ATTN_FN(_unit) *u, int key)
 {
-    const int columns = a->p.bias.dtype == ATTN_F32 ? 16 : 32, panels = (ATTN_TILE_K + columns - 1) / columns;
+    const attn_tensor *const t = ATTN_BOX_MASK ? &a->p.mask : &a->p.bias;
+    const int columns = ATTN_BOX_MASK ? 64 : t->dtype == ATTN_F32 ? 16 : 32;
+    const int panels = (ATTN_TILE_K + columns - 1) / columns, alike = t->stride[2] == 0;
     const int stage = ATTN_FN(_box_stage)(a, w->box_count);
     const uint32_t full = ATTN_FN(_barrier)(w->base, ATTN_BOX_FULL + stage);
     ATTN_FN(_wait)(w->base, ATTN_BOX_EMPTY + stage, ATTN_FN(_box_parity)(a, w->box_count) ^ 1);
     ++w->box_count;
     if (attn__lane() == 0) {
-        attn__mbarrier_arrive_expect(full, (uint32_t)(panels * ATTN_TILE_Q * 64));
+        attn__mbarrier_arrive_expect(full, (uint32_t)(panels * (alike ? 1 : ATTN_TILE_Q) * 64));
         ATTN_NO_UNROLL
         for (int n = 0; n < panels; ++n)
             attn__tma_load_4d(w->base + (uint32_t)(ATTN_BOX_AT + stage * (ATTN_BOX_BYTES / 2) + n * ATTN_TILE_Q * 64),
-                              &a->map_bias, full, key + n * columns, u->row0, a->p.bias.stride[1] ? u->g : 0,
-                              a->p.bias.stride[0] ? u->b : 0, ATTN_L2_FIRST);
+                              &a->map_box, full, key + n * columns, alike ? 0 : u->row0, t->stride[1] ? u->g : 0,
+                              t->stride[0] ? u->b : 0, ATTN_L2_FIRST);
     }
 }
 
@@ -550,7 +557,7 @@ typedef struct ATTN_FN(_flow) {
     float minus_r[2], l[2];
     float factor[2];               /* what O is to be multiplied with */
     unsigned box_count;            /* number of the tile whose bias is next */
-    int wild;                      /* some scores of the unit are too great for the polynomial of the exponent */
+    int wild;                      /* some scores are too great for two terms of tanh; 2: for three */
     float lse[2];                  /* of the unit whose O is stored next */
 } ATTN_FN(_flow);
 
@@ -704,14 +711,14 @@ ATTN_DEVICE void ATTN_FN(_keep_columns)(int begin, int end, int r, float *s)
     }
 }
 
-/* Waits for the bias of the tile at hand. */
+/* Waits for the box of the tile at hand. */
 ATTN_DEVICE void ATTN_FN(_take_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f)
 {
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_BOX_FULL + ATTN_FN(_box_stage)(a, f->box_count)),
                         ATTN_FN(_box_parity)(a, f->box_count));
 }
 
-/* It has been added. */
+/* It has been used. */
 ATTN_DEVICE void ATTN_FN(_leave_box)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f)
 {
     __syncwarp();
@@ -721,21 +728,22 @@ ATTN_DEVICE void ATTN_FN(_leave_box)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f)
 }
 
 /* The bias of numbers 8 n .. 8 n + 7 of S. */
-ATTN_DEVICE void ATTN_FN(_read_box)(const ATTN_FN(_flow) *f, unsigned char *smem, int f32, int n, float *bias)
+ATTN_DEVICE void ATTN_FN(_read_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, int f32,
+                                    int n, float *bias)
 {
-    const int lane = attn__lane();
+    const int lane = attn__lane(), rows = a->p.bias.stride[2] != 0;
     if (f32) {
         const int column = lane % 4 * 2; /* of 16, which are a panel */
         ATTN_UNROLL
         for (int e = 0; e < 4; ++e) {
-            const int row = f->row + e % 2 * 8, piece = (column / 4 + e / 2 * 2) ^ (row >> 1 & 3);
+            const int row = rows * (f->row + e % 2 * 8), piece = (column / 4 + e / 2 * 2) ^ (row >> 1 & 3);
             const float2 pair = *(const float2 *)(const void *)(smem + ATTN_BOX_AT + n * ATTN_TILE_Q * 64 + row * 64 +
                                                                 piece * 16 + column % 4 * 4);
             bias[2 * e] = pair.x;
             bias[2 * e + 1] = pair.y;
         }
     } else {
-        const int row = f->first + lane % 16, piece = (n % 2 * 2 + lane / 16) ^ (row >> 1 & 3);
+        const int row = rows * (f->first + lane % 16), piece = (n % 2 * 2 + lane / 16) ^ (row >> 1 & 3);
         uint32_t pair[4];
         attn__ldmatrix_x4(pair, f->base + (uint32_t)(ATTN_BOX_AT + (f->box_count & 1) * (ATTN_BOX_BYTES / 2) +
                                                      n / 2 * ATTN_TILE_Q * 64 + row * 64 + piece * 16));
@@ -756,12 +764,55 @@ ATTN_DEVICE void ATTN_FN(_add_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow)
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NS / 8; ++n) {
         float bias[8];
-        ATTN_FN(_read_box)(f, smem, a->p.bias.dtype == ATTN_F32, n, bias);
+        ATTN_FN(_read_box)(a, f, smem, a->p.bias.dtype == ATTN_F32, n, bias);
         ATTN_UNROLL
         for (int e = 0; e < 8; ++e) {
             const float x = equal ? 0.0f : fmaf(s[8 * n + e], unit, bias[e] * ATTN_LOG2E);
             s[8 * n + e] = bias[e] == ATTN_NEG_INF ? ATTN_NEG_INF : x;
         }
+    }
+}
+
+/* A word as which each byte that is not 0 is 1. */
+ATTN_DEVICE uint32_t ATTN_FN(_ones)(uint32_t x)
+{
+    return (((x & 0x7f7f7f7fu) + 0x7f7f7f7fu) | x) >> 7 & 0x01010101u;
+}
+
+/* Hides what the mask hides, 128 keys at a time.  A lane makes bits of 64 bytes of one of the warp's 16 rows: bit j of
+ * byte i of column[n] is key 8 j + 4 n + i.  A thread's two columns are 16 of them. */
+ATTN_DEVICE void ATTN_FN(_mask_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, float *s)
+{
+    const int lane = attn__lane(), row = a->p.mask.stride[2] ? f->first + lane / 2 : 0;
+    const unsigned char *const box = smem + ATTN_BOX_AT + (f->box_count & 1) * (ATTN_BOX_BYTES / 2) + row * 64;
+    ATTN_UNROLL
+    for (int k = 0; k < ATTN_TILE_K / 128; ++k) {
+        uint32_t column[2] = { 0, 0 }, seen[2];
+        ATTN_UNROLL
+        for (int n = 0; n < 4; ++n) {
+            const uint4 x = *(const uint4 *)(const void *)(box + (2 * k + lane % 2) * ATTN_TILE_Q * 64 +
+                                                           ((n ^ (row >> 1 & 3)) << 4));
+            column[0] |= ATTN_FN(_ones)(x.x) << 2 * n | ATTN_FN(_ones)(x.z) << (2 * n + 1);
+            column[1] |= ATTN_FN(_ones)(x.y) << 2 * n | ATTN_FN(_ones)(x.w) << (2 * n + 1);
+        }
+        ATTN_UNROLL
+        for (int r = 0; r < 2; ++r) {
+            uint32_t half[2];
+            ATTN_UNROLL
+            for (int n = 0; n < 2; ++n) {
+                const int from = lane / 4 * 2 + 16 * r + n;
+                const uint32_t low = (uint32_t)attn__shuffle_int((int)column[0], from);
+                const uint32_t high = (uint32_t)attn__shuffle_int((int)column[1], from);
+                half[n] = (lane & 2 ? high : low) >> (lane & 1) * 16 & 0xffffu;
+            }
+            seen[r] = half[0] | half[1] << 16;
+        }
+        if (!attn__any((seen[0] & seen[1]) != 0xffffffffu))
+            continue;
+        ATTN_UNROLL
+        for (int n = 0; n < 64; ++n)
+            if (!(seen[n / 2 % 2] & 1u << (n / 32 * 16 + n % 2 * 8 + n / 4 % 8)))
+                s[64 * k + n] = ATTN_NEG_INF;
     }
 }
 
@@ -772,7 +823,8 @@ ATTN_DEVICE void ATTN_FN(_hide)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f
     const ATTN_FN(_unit) *const u = &job->unit;
     const int k0 = ATTN_FN(_tile_at)(f->k0, f->turn);
     const int column = ATTN_FN(_load_key)(k0, u->len_k) + attn__lane() % 4 * 2;
-    if (a->p.scale < 0.0f && !(ATTN_SOFTCAP && a->p.softcap > 0.0f) && !ATTN_FN(_has_boxes)(a)) {
+    if (a->p.scale < 0.0f && !(ATTN_SOFTCAP && a->p.softcap > 0.0f) &&
+        (ATTN_BOX_MASK || !ATTN_FN(_has_boxes)(a))) {
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NS; ++n)
             s[n] = -s[n];
@@ -830,14 +882,14 @@ ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) 
     const int by_row = ATTN_FN(_by_row)(a), box = ATTN_FN(_has_boxes)(a);
     if (ATTN_SOFTCAP && a->p.softcap > 0.0f && !by_row)
         ATTN_FN(_cap)(a, s);
-    if (box)
+    if (box && !ATTN_BOX_MASK)
         ATTN_FN(_add_box)(a, f, smem, s);
-    if (!by_row && !edge)
-        return;
-    if (!ATTN_CHANGES || box) {
+    if (!by_row && edge && (!ATTN_CHANGES || box))
         ATTN_FN(_hide)(a, f, smem, s);
+    if (box && ATTN_BOX_MASK)
+        ATTN_FN(_mask_box)(a, f, smem, s);
+    if (!by_row && (!edge || !ATTN_CHANGES || box))
         return;
-    }
     const int negative = !by_row && a->p.scale < 0.0f && !(ATTN_SOFTCAP && a->p.softcap > 0.0f);
     const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, f->count);
     const ATTN_FN(_unit) *const u = &job->unit;
@@ -947,14 +999,13 @@ ATTN_DEVICE void ATTN_FN(_lift)(ATTN_FN(_flow) *f, int first, int roughly, const
 }
 
 /* P of the tile at hand from S as it is, with softcap as cap[0] S + cap[1] S^3 + cap[2] S^5, and with a bias; its sum
- * is added to l.
+ * is added to l.  0: some scores are too great for that, or a row has outgrown r.
  *
- * Every instruction a score counts: one takes 8 to 10 % of a tile's time, whatever the tensor cores do meanwhile (D 64
- * and 128, H200).  The polynomial takes 3, tanh by 2^x and 1 / x takes 5, of which two are slow; and it is half an
- * instruction to see whether all scores are below 0.4 of the cap, as those of most heads are.  0: they are not, or a
- * row has outgrown r. */
+ * A product or sum in f32 takes a clock from the tensor cores, as both want the same registers' ports; what else there
+ * is, as looking for the greatest square, does not (H200).  So softcap has two terms while all scores are below a
+ * quarter of the cap or so, as those of most heads are, then three. */
 ATTN_DEVICE int ATTN_FN(_weights_raw)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem, int f32,
-                                      const float *bias, const float *s, uint32_t *p)
+                                      int terms, const float *bias, const float *s, uint32_t *p)
 {
     float sum[2] = { 0.0f, 0.0f }, box[8];
     int most = 0;
@@ -963,7 +1014,7 @@ ATTN_DEVICE int ATTN_FN(_weights_raw)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f
     for (int n = 0; n < ATTN_NS / 4; ++n) {
         float x[4];
         if (ATTN_BOX && n % 2 == 0)
-            ATTN_FN(_read_box)(f, smem, f32, n / 2, box);
+            ATTN_FN(_read_box)(a, f, smem, f32, n / 2, box);
         ATTN_UNROLL
         for (int e = 0; e < 4; ++e) {
             const float qk = s[4 * n + e], z = qk * qk;
@@ -974,7 +1025,8 @@ ATTN_DEVICE int ATTN_FN(_weights_raw)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f
                 minus = fmaf(box[n % 2 * 4 + e], ATTN_LOG2E, minus);
             if (ATTN_SOFTCAP) {
                 const int bits = (int)__float_as_uint(z);
-                slope = fmaf(fmaf(a->cap[2], z, a->cap[1]), z, a->cap[0]);
+                slope = terms == 2 ? fmaf(a->cap_near[1], z, a->cap_near[0])
+                                   : fmaf(fmaf(a->cap[2], z, a->cap[1]), z, a->cap[0]);
                 most = bits > most ? bits : most;
             }
             x[e] = attn__exp2(fmaf(slope, qk, ATTN_FN(_slope)(f, 4 * n + e, minus)));
@@ -983,15 +1035,26 @@ ATTN_DEVICE int ATTN_FN(_weights_raw)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f
         p[2 * n] = ATTN_PACK(x[0], x[1]);
         p[2 * n + 1] = ATTN_PACK(x[2], x[3]);
     }
-    const int wild = ATTN_SOFTCAP && !(__uint_as_float((unsigned)most) < a->cap_most);
+    const float square = __uint_as_float((unsigned)most);
+    const int wild = ATTN_SOFTCAP && !(square < (terms == 2 ? a->cap_near_most : a->cap_most));
     if (attn__any(wild || !(sum[0] < ATTN_GROWTH && sum[1] < ATTN_GROWTH))) {
-        if (ATTN_SOFTCAP)
-            f->wild = attn__any(wild);
+        if (ATTN_SOFTCAP && attn__any(wild))
+            f->wild = attn__any(!(square < a->cap_most)) ? 2 : 1;
         return 0;
     }
     f->l[0] += sum[0];
     f->l[1] += sum[1];
     return 1;
+}
+
+/* Whether some scores of a tile are so great that there may be greater ones than two terms of tanh will do for. */
+ATTN_DEVICE int ATTN_FN(_is_far)(const ATTN_FN(_args) *a, const float *s)
+{
+    float top = 0.0f;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_NS; ++n)
+        top = attn__max(top, fabsf(s[n]));
+    return attn__any(!(top * top < 0.7f * a->cap_near_most));
 }
 
 /* P = 2^(S - r), packed; its sum is added to l.  1: O is to be multiplied with `factor` once it may be touched. */
@@ -1001,14 +1064,15 @@ ATTN_DEVICE int ATTN_FN(_weights)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, un
     float sum[4], bias[2], minus[2];
     ATTN_FN(_bias)(f, smem, bias);
     int lift = first, scale = first;
-    if (ATTN_SOFTCAP && first)
-        f->wild = 0;
-    const int raw = (ATTN_BOX ? ATTN_FN(_has_boxes)(a) : ATTN_RAW && a->p.softcap > 0.0f && !f->wild) && !first &&
+    if (ATTN_SOFTCAP && first) /* by the unit's own scores: what came before differs from call to call */
+        f->wild = ATTN_RAW && !f->edge && ATTN_FN(_is_far)(a, s);
+    const int raw = (ATTN_BOX ? ATTN_FN(_has_boxes)(a) : ATTN_RAW && a->p.softcap > 0.0f && f->wild < 2) && !first &&
                     !(ATTN_BLANK && f->blank) && !f->edge;
     if (ATTN_RAW) {
         const int f32 = ATTN_BOX && a->p.bias.dtype == ATTN_F32;
-        if (raw && (f32 ? ATTN_FN(_weights_raw)(a, f, smem, 1, bias, s, p)
-                        : ATTN_FN(_weights_raw)(a, f, smem, 0, bias, s, p)))
+        if (raw && (f32                         ? ATTN_FN(_weights_raw)(a, f, smem, 1, 3, bias, s, p)
+                    : ATTN_SOFTCAP && !f->wild ? ATTN_FN(_weights_raw)(a, f, smem, 0, 2, bias, s, p)
+                                                : ATTN_FN(_weights_raw)(a, f, smem, 0, 3, bias, s, p)))
             return 0;
         ATTN_FN(_change)(a, f, smem, s);
     }
@@ -1514,7 +1578,7 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
     f.k_stage = f.k_parity = f.v_stage = f.v_parity = f.keep = 0;
     f.box_count = 0;
     f.wild = 0;
-    f.unit = ATTN_FN(_by_row)(a) || ATTN_FN(_has_boxes)(a) ? 1.0f
+    f.unit = ATTN_FN(_by_row)(a) || (!ATTN_BOX_MASK && ATTN_FN(_has_boxes)(a)) ? 1.0f
              : ATTN_SOFTCAP && a->p.softcap > 0.0f ? a->p.softcap * ATTN_LOG2E
                                                    : fabsf(a->scale_log2);
     f.minus_r[0] = f.minus_r[1] = f.l[0] = f.l[1] = f.factor[0] = f.factor[1] = 0.0f;
@@ -1614,24 +1678,24 @@ static cudaError_t ATTN_FN(_map)(attn__tma_map *map, const attn_tensor *t, int d
     return attn__tma_encode(map, ATTN_DTYPE, t->data, 4, extent, stride, box, 128, 256);
 }
 
-/* A map of the bias: 1, or 0 if TMA cannot follow its strides.  One that does not tell rows apart is none: boxes have
- * rows of their own. */
-static int ATTN_FN(_map_bias)(ATTN_FN(_args) *a)
+/* A map of the bias or the mask: 1, or 0 if TMA cannot follow its strides. */
+static int ATTN_FN(_map_box)(ATTN_FN(_args) *a)
 {
     const attn_params *p = &a->p;
-    const attn_tensor *t = &p->bias;
-    const int f32 = t->dtype == ATTN_F32, size = f32 ? 4 : 2;
-    const int64_t any = (p->seq_k + 7) / 8 * 8; /* a stride that is not used */
-    const int64_t extent[4] = { p->seq_k, p->seq_q, t->stride[1] ? p->heads_q : 1, t->stride[0] ? p->batch : 1 };
-    const int64_t stride[4] = { 1, p->seq_q > 1 ? t->stride[2] : any, extent[2] > 1 ? t->stride[1] : any,
+    const attn_tensor *t = ATTN_BOX_MASK ? &p->mask : &p->bias;
+    const int type = ATTN_BOX_MASK ? ATTN_BOOL : t->dtype == ATTN_F32 ? ATTN_F32 : ATTN_DTYPE;
+    const int size = ATTN_BOX_MASK ? 1 : type == ATTN_F32 ? 4 : 2;
+    const int64_t any = (p->seq_k + 15) / 16 * 16; /* a stride that is not used */
+    const int64_t extent[4] = { p->seq_k, t->stride[2] ? p->seq_q : 1, t->stride[1] ? p->heads_q : 1,
+                                t->stride[0] ? p->batch : 1 };
+    const int64_t stride[4] = { 1, extent[1] > 1 ? t->stride[2] : any, extent[2] > 1 ? t->stride[1] : any,
                                 extent[3] > 1 ? t->stride[0] : any };
-    const int box[4] = { 64 / size, ATTN_TILE_Q, 1, 1 };
+    const int box[4] = { 64 / size, t->stride[2] ? ATTN_TILE_Q : 1, 1, 1 };
     for (int n = 1; n < 4; ++n)
         if (stride[n] <= 0 || stride[n] * size % 16)
             return 0;
-    return (uintptr_t)t->data % 16 == 0 && t->stride[3] == 1 &&
-           attn__tma_encode(&a->map_bias, f32 ? ATTN_F32 : ATTN_DTYPE, t->data, 4, extent, stride, box, 64, 128) ==
-               cudaSuccess;
+    return (uintptr_t)t->data % 16 == 0 && t->stride[3] == 1 && (!ATTN_BOX_MASK || t->dtype == ATTN_BOOL) &&
+           attn__tma_encode(&a->map_box, type, t->data, 4, extent, stride, box, 64, 128) == cudaSuccess;
 }
 
 /* A key for one launch; a graph that is replayed has the same again.  No number that is in use has its bits: as f32
@@ -1664,8 +1728,8 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
     if (ATTN_KEEP_O && a->wide_o)
         a->box_o = ATTN_FN(_map)(&a->map_o, &p->o, p->head_dim_v, rows_q, p->heads_q, packed_q ? 1 : p->batch, 16) ==
                    cudaSuccess;
-    if (ATTN_BOX && p->bias.data)
-        a->box_bias = ATTN_FN(_map_bias)(a);
+    if (ATTN_BOX && (ATTN_BOX_MASK ? p->mask.data : p->bias.data))
+        a->boxes = ATTN_FN(_map_box)(a);
     ATTN_FN(_device)(&device);
     const int64_t blocks = device.sms < ATTN_GRID_MOST ? device.sms : ATTN_GRID_MOST;
     const unsigned grid = (unsigned)(a->units < blocks ? a->units : blocks);
@@ -1694,6 +1758,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
 #undef ATTN_O_BYTES
 #undef ATTN_REST
 #undef ATTN_BOX
+#undef ATTN_BOX_MASK
 #undef ATTN_BOX_MOST
 #undef ATTN_BOX_BYTES
 #undef ATTN_BOX_AT

@@ -138,9 +138,11 @@ typedef struct ATTN_FN(_args) {
     float cap_unit;    /* with softcap: p.scale / p.softcap; */
     float cap[3];      /* and where the square of q.k is below cap_most, in log2: cap[0] q.k + cap[1] (q.k)^3 + .. */
     float cap_most;
+    float cap_near[2]; /* below cap_near_most two terms will do */
+    float cap_near_most;
 #if ATTN_PERSISTENT
-    int32_t box_bias;  /* map_bias is made */
-    attn__tma_map map_bias;
+    int32_t boxes;     /* map_box, of the bias or the mask, is made */
+    attn__tma_map map_box;
 #endif
 } ATTN_FN(_args);
 
@@ -248,6 +250,17 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
         a->cap[1] = a->scale_log2 * ATTN_TANH_3 * square;
         a->cap[2] = a->scale_log2 * ATTN_TANH_5 * square * square;
         a->cap_most = ATTN_TANH_MOST / unit * (ATTN_TANH_MOST / unit);
+        /* tanh x is x (1 - x^2 / 3 + 2 x^4 / 15 - ..); of x^4 the straight line through what x^2 is below w errs by
+         * w^2 / 8 at most.  So a score errs by softcap w^(5/2) / 60, which shall be a quarter of what P is rounded by;
+         * w by Newton's method. */
+        const float error = (ATTN_DTYPE == ATTN_BF16 ? 0.03f : 0.006f) / p->softcap;
+        float w = 0.25f;
+        for (int n = 0; n < 24; ++n)
+            w = 0.8f * w + 0.2f * error * error / (w * w * w * w);
+        w = w < 0.1f ? w : 0.1f;
+        a->cap_near[0] = a->scale_log2 * (1.0f - w * w / 60.0f);
+        a->cap_near[1] = a->scale_log2 * (2.0f / 15.0f * w - 1.0f / 3.0f) * square;
+        a->cap_near_most = w / square;
     }
     const int64_t heads = (int64_t)p->batch * a->heads;
     const int64_t whole = heads * a->blocks * a->chunks; /* units, if keys are not cut */
