@@ -44,12 +44,12 @@ ATTN_DEVICE void prim_dump(unsigned char *global, const unsigned char *shared, i
 
 /* ---- any GPU -------------------------------------------------------------------------------------- */
 
-/* in: x, y of each thread; out: 14 words of each. */
+/* in: x, y of each thread; out: 16 words of each. */
 ATTN_GLOBAL(prim_math, prim_args, 128, 1)
 {
     const int i = (int)(blockIdx.x * blockDim.x + threadIdx.x);
     const float x = ((const float *)(const void *)a.in)[2 * i], y = ((const float *)(const void *)a.in)[2 * i + 1];
-    float *out = (float *)(void *)a.out + 14 * i;
+    float *out = (float *)(void *)a.out + 16 * i;
     uint32_t *bits = (uint32_t *)(void *)out;
     out[0] = attn__exp2(x);
     out[1] = attn__log2(x);
@@ -65,6 +65,8 @@ ATTN_GLOBAL(prim_math, prim_args, 128, 1)
     out[11] = attn__reciprocal(x);
     out[12] = attn__inverse_root(x);
     out[13] = attn__tanh_near(x > -2.0f && x < 2.0f ? x : 0.0f);
+    bits[14] = attn__low_halves(__float_as_uint(x), __float_as_uint(y));
+    bits[15] = attn__high_halves(__float_as_uint(x), __float_as_uint(y));
 }
 
 /* in: a float of each thread; p[0]: the mask and the source.  out: 6 floats of each. */

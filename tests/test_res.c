@@ -153,7 +153,7 @@ static void make(res_call *call, const attn_instance *t, const res_case *c, uint
     memset(call->arena, 0xff, call->bytes);
     p->struct_size = sizeof *p;
     p->device = call->device ? ATTN_DEVICE_CUDA : ATTN_DEVICE_CPU;
-    p->flags = bit & (ATTN__RES_1B | ATTN__RES_2B) ? (uint32_t)c->flags : 0;
+    p->flags = (uint32_t)c->flags & (bit & (ATTN__RES_1B | ATTN__RES_2B) ? ATTN_RES_FLAGS_ALL : ATTN_RES_FROM_LAST);
     p->blocks = c->blocks;
     p->queries = c->queries;
     p->tokens = tokens;
@@ -488,7 +488,7 @@ static res_case at_random(const attn_instance *t, uint64_t *state)
     c.h = check_range(state, 0, 4) > 0;
     c.lse = check_range(state, 0, 3) > 0;
     c.dlse = check_range(state, 0, 3) > 0;
-    c.flags = check_range(state, 0, 1) ? 0 : check_range(state, 0, 7);
+    c.flags = check_range(state, 0, 1) ? 0 : check_range(state, 0, ATTN_RES_FLAGS_ALL);
     c.dw = check_range(state, 0, 4) > 0;
     c.threads = check_range(state, 0, 2);
     c.least = check_range(state, 0, 1);

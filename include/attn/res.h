@@ -19,11 +19,14 @@
 #include <stdint.h>
 #include <attn/param.h>
 
-/* attn_res_params.flags: what is already in a gradient is kept, and the new one added to it. */
+/* attn_res_params.flags.  Of a backward call: what is already in a gradient is kept, and the new one added to it. */
 #define ATTN_RES_ADD_DV 1u /* dv */
 #define ATTN_RES_ADD_DP 2u /* dp */
 #define ATTN_RES_ADD_DW 4u /* dw and dgain */
-#define ATTN_RES_FLAGS_ALL (ATTN_RES_ADD_DV | ATTN_RES_ADD_DP | ATTN_RES_ADD_DW)
+/* Of any call: a GPU takes the tokens from the last to the first.  A call finds in the cache what the one before it
+ * touched last, if the two go opposite ways.  No result depends on it but the last bits of dw and dgain. */
+#define ATTN_RES_FROM_LAST 8u
+#define ATTN_RES_FLAGS_ALL (ATTN_RES_ADD_DV | ATTN_RES_ADD_DP | ATTN_RES_ADD_DW | ATTN_RES_FROM_LAST)
 
 #define ATTN_RES_BLOCKS  64   /* most finished blocks of a call */
 #define ATTN_RES_QUERIES 64   /* most pseudo-queries */
@@ -43,7 +46,7 @@ typedef struct attn_res_tensor {
  * the same element and have the same strides and type; else they must not overlap. */
 typedef struct attn_res_params {
     uint32_t struct_size; /* sizeof(attn_res_params); required.  Shorter and longer ones as attn_params */
-    uint32_t flags;       /* ATTN_RES_ADD_...; 1b, 2b */
+    uint32_t flags;       /* ATTN_RES_FROM_LAST; 1b, 2b: ATTN_RES_ADD_..., too */
 
     int32_t blocks;  /* N, 1 to 64; 1, 1b */
     int32_t queries; /* S, 1 to 64; 1, 1b.  Phase 2 has one query: w, o1, lse of that one */

@@ -9,5 +9,5 @@
 #define ATTN_TILE_Q 2
 #define ATTN_TILE_K 8
 #define ATTN_WARPS 12
-#define ATTN_SPILL 176
+#define ATTN_SPILL 96
 #include <attn/attn.cuh>

@@ -10,5 +10,4 @@
 #define ATTN_TILE_K 8
 #define ATTN_WARPS 8
 #define ATTN_BLOCKS 2
-#define ATTN_SPILL 24
 #include <attn/attn.cuh>

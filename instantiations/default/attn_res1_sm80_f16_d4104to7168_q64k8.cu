@@ -8,6 +8,5 @@
 #define ATTN_HEAD_DIM_MIN 4104
 #define ATTN_TILE_Q 64
 #define ATTN_TILE_K 8
-#define ATTN_WARPS 16
-#define ATTN_SPILL 8
+#define ATTN_WARPS 14
 #include <attn/attn.cuh>

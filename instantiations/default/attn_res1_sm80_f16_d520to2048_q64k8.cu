@@ -8,6 +8,6 @@
 #define ATTN_HEAD_DIM_MIN 520
 #define ATTN_TILE_Q 64
 #define ATTN_TILE_K 8
-#define ATTN_WARPS 4
+#define ATTN_WARPS 8
 #define ATTN_BLOCKS 3
 #include <attn/attn.cuh>

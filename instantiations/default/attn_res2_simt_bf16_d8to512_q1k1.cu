@@ -8,6 +8,6 @@
 #define ATTN_HEAD_DIM_MIN 8
 #define ATTN_TILE_Q 1
 #define ATTN_TILE_K 1
-#define ATTN_WARPS 2
-#define ATTN_BLOCKS 12
+#define ATTN_WARPS 1
+#define ATTN_BLOCKS 16
 #include <attn/attn.cuh>

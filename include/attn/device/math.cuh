@@ -111,6 +111,16 @@ ATTN_DEVICE uint32_t attn__pack_bf16(float low, float high)
 #endif
 }
 
+/* Two pairs' first elements, or their second ones, as a pair: x's in the low half. */
+ATTN_DEVICE uint32_t attn__low_halves(uint32_t x, uint32_t y)
+{
+    return __byte_perm(x, y, 0x5410);
+}
+ATTN_DEVICE uint32_t attn__high_halves(uint32_t x, uint32_t y)
+{
+    return __byte_perm(x, y, 0x7632);
+}
+
 ATTN_DEVICE float attn__low_f16(uint32_t pair)
 {
     float f;

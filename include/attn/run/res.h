@@ -72,8 +72,9 @@ static inline attn_status attn__res_numbers(const attn_res_params *p, int call, 
 {
     const int one = call & (ATTN__RES_1 | ATTN__RES_1B), back = call & (ATTN__RES_1B | ATTN__RES_2B);
     const attn__int_row ints[] = {
-        { "flags", back ? p->flags & ~ATTN_RES_FLAGS_ALL : p->flags, 0, 0,
-          back ? "0 in all bits but ATTN_RES_ADD_DV, _DP and _DW" : "0: the forward calls have none" },
+        { "flags", p->flags & ~(back ? ATTN_RES_FLAGS_ALL : ATTN_RES_FROM_LAST), 0, 0,
+          back ? "0 in all bits but ATTN_RES_ADD_DV, _DP, _DW and ATTN_RES_FROM_LAST"
+               : "0 in all bits but ATTN_RES_FROM_LAST in a forward call" },
         { "blocks", one ? p->blocks : 1, 1, ATTN_RES_BLOCKS, NULL },
         { "queries", one ? p->queries : 1, 1, ATTN_RES_QUERIES, NULL },
         { "tokens", p->tokens, 0, INT64_MAX / 4, "0 to 2^61" },

@@ -98,7 +98,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     ATTN_SHARED(shared);
     const int blocks = a.p.blocks, queries = a.p.queries, lane = attn__lane();
     float *const x = (float *)(void *)shared, *const r = x + ATTN_RES_LOGITS(queries, blocks);
-    for (int64_t t = blockIdx.x; t < a.p.tokens; t += gridDim.x) {
+    for (int64_t nth = blockIdx.x; nth < a.p.tokens; nth += gridDim.x) {
+        const int64_t t = ATTN_FN(_token)(&a, nth);
         ATTN_FN(_logits)(&a, t, x, NULL, r);
         __syncthreads();
         for (int s = (int)threadIdx.x / 32; s < queries; s += ATTN_WARPS) {
@@ -148,7 +149,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     float *const x = (float *)(void *)shared, *const u = x + ATTN_RES_LOGITS(queries, blocks);
     float *const r = u + ATTN_RES_LOGITS(queries, blocks), *const downs = r + blocks;
     float *const part = a.part + (int64_t)blockIdx.x * queries * key;
-    for (int64_t t = blockIdx.x; t < a.p.tokens; t += gridDim.x) {
+    for (int64_t nth = blockIdx.x; nth < a.p.tokens; nth += gridDim.x) {
+        const int64_t t = ATTN_FN(_token)(&a, nth);
         float down[2] = { 0.0f, 0.0f };
         ATTN_FN(_logits)(&a, t, x, u, r);
         __syncthreads();
@@ -228,7 +230,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
                 for (int s = 0; s < ATTN_RES_SB; ++s)
                     ATTN_UNROLL
                     for (int i = 0; i < 8; ++i)
-                        sum[s][i] = t != blockIdx.x && s0 + s < queries ? part[(s0 + s) * key + d + i] : 0.0f;
+                        sum[s][i] = nth != blockIdx.x && s0 + s < queries ? part[(s0 + s) * key + d + i] : 0.0f;
                 ATTN_FN(_mix)(&a, t, first + d, s0, u, sum);
                 ATTN_UNROLL
                 for (int s = 0; s < ATTN_RES_SB; ++s)

@@ -4,11 +4,18 @@
  * for 6 to 16 bytes.  A token belongs to a group of warps of a block, as many as hold its row, ATTN_RES_CHUNKS times
  * 8 elements a thread: the row is read once, and stays in registers across the sums over the group.
  *
- * What hides the memory's latency is how much is asked for ahead, 64 KB a multiprocessor: more than registers hold.
- * So each thread has a ring of stages in shared memory, to which cp.async brings its own pieces of later tokens.  No
- * other thread reads them, which is why the ring has no barrier.  Both kernels are persistent: w stays in registers,
- * and so does, backward, a thread's share of dw. */
+ * Forward, a group has one token: blocks that end and begin hide the memory's latency, and multiprocessors nearer to it
+ * take more of them.
+ *
+ * Backward, and forward with the longest rows if there is no update, blocks stay, with w and a thread's share of dw in
+ * registers.  Then what hides the latency is how much is asked for ahead, more than registers hold.  So each thread has
+ * a ring of stages in shared memory, to which cp.async brings its own pieces of later tokens.  No other thread reads
+ * them, which is why the ring has no barrier. */
 
+/* Blocks of a multiprocessor that stay; whether forward they do: rows of which registers hold too few, if but two are
+ * read. */
+#define ATTN_RES_STAY (ATTN_RES_BACKWARD ? ATTN_BLOCKS : 1)
+#define ATTN_RES_STAYS (!ATTN_RES_BACKWARD && ATTN_DTYPE != ATTN_F32 && ATTN_RES_MOST > 4096)
 #include <attn/template/res_cuda.cuh>
 #include <attn/template/res_stages_cuda.cuh>
 
@@ -17,9 +24,12 @@
 #define ATTN_RES_CHUNKS ((ATTN_RES_MOST / 8 + ATTN_THREADS - 1) / ATTN_THREADS)
 #define ATTN_RES_PIECES (ATTN_DTYPE == ATTN_F32 ? 2 : 1)
 #define ATTN_RES_STAGE_BYTES(rows) ((rows) * ATTN_RES_CHUNKS * ATTN_RES_PIECES * 16 * ATTN_THREADS)
-/* Tokens of a group of warps in a block, as measured; 0: blocks stay, as backward they do for dw. */
-#define ATTN_RES_RUN(update) \
-    (ATTN_RES_BACKWARD ? 0 : (update) ? (ATTN_WARPS > 8 ? 8 : 2) : ATTN_WARPS > 2 && ATTN_WARPS <= 8 ? 8 : 0)
+/* Blocks that registers are shared among, forward: no more than have room where that is for 1024 threads. */
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ == 750
+#define ATTN_RES_ROOM (ATTN_BLOCKS * ATTN_THREADS > 1024 ? 1024 / ATTN_THREADS : ATTN_BLOCKS)
+#else
+#define ATTN_RES_ROOM ATTN_BLOCKS
+#endif
 /* Sums of up to 4 numbers of each warp, twice, by turns.  Behind them stages, as many as have room; none will do. */
 #define ATTN_SHARED_BYTES (2 * 16 * ATTN_WARPS)
 #define ATTN_ROW_ALIGN 0
@@ -28,6 +38,7 @@
 typedef struct ATTN_FN(_share) {
     int64_t token, stride; /* the first token of the group, and how far it is to its next */
     int d, number, first;  /* number: of the group in the block; first: its first warp */
+    int here;              /* whether there is such a token */
     int turn;              /* of the two places for sums of warps */
 } ATTN_FN(_share);
 
@@ -37,9 +48,9 @@ ATTN_DEVICE void ATTN_FN(_share_make)(const ATTN_FN(_args) *a, ATTN_FN(_share) *
     own->number = warp / a->group;
     own->first = own->number * a->group;
     own->d = ((warp - own->first) * 32 * ATTN_RES_CHUNKS + attn__lane()) * 8;
-    own->token = (int64_t)blockIdx.x * at_once + own->number;
+    own->token = a->from + (int64_t)blockIdx.x * at_once + own->number;
     own->stride = (int64_t)gridDim.x * at_once;
-    own->turn = 0;
+    own->here = own->turn = 0;
 }
 
 /* Sums of `count` numbers, up to 4, over the warps of the group. */
@@ -96,10 +107,11 @@ ATTN_DEVICE int ATTN_FN(_place)(int row, int chunk, int piece)
     return (((row * ATTN_RES_CHUNKS + chunk) * ATTN_RES_PIECES + piece) * ATTN_THREADS + (int)threadIdx.x) * 16;
 }
 
-/* Asks for the rows of token t; what there is not becomes zeros. */
-ATTN_DEVICE void ATTN_FN(_copy_rows)(const ATTN_FN(_args) *a, const ATTN_FN(_share) *own, int64_t t,
+/* Asks for the rows of the n-th token; what there is not becomes zeros. */
+ATTN_DEVICE void ATTN_FN(_copy_rows)(const ATTN_FN(_args) *a, const ATTN_FN(_share) *own, int64_t n,
                                      unsigned char *stage)
 {
+    const int64_t t = ATTN_FN(_token)(a, n);
     ATTN_UNROLL
     for (int row = 0; row < ATTN_FN(_rows_read); ++row) {
         const attn_res_tensor *const from = ATTN_FN(_tensor)(a, row);
@@ -111,12 +123,12 @@ ATTN_DEVICE void ATTN_FN(_copy_rows)(const ATTN_FN(_args) *a, const ATTN_FN(_sha
             ATTN_UNROLL
             for (int i = 0; i < ATTN_RES_PIECES; ++i)
                 attn__copy_async(stage + ATTN_FN(_place)(row, c, i), data + (c * 32 * ATTN_RES_PIECES + i) * 16,
-                                 t < a->p.tokens && own->d + 256 * c < a->p.dim ? 16 : 0);
+                                 n < a->p.tokens && own->d + 256 * c < a->p.dim ? 16 : 0);
     }
     attn__copy_async_commit();
 }
 
-/* The rows of token t in registers, from the stage (plain) or from memory. */
+/* The rows of token t in registers, from a stage or, if it is NULL, from memory. */
 ATTN_DEVICE void ATTN_FN(_fetch_rows)(const ATTN_FN(_args) *a, const ATTN_FN(_share) *own, int64_t t, int plain,
                                       const unsigned char *stage, ATTN_FN(_rows) *rows)
 {
@@ -130,13 +142,13 @@ ATTN_DEVICE void ATTN_FN(_fetch_rows)(const ATTN_FN(_args) *a, const ATTN_FN(_sh
             const int d = own->d + 256 * c;
             ATTN_FN(_raw) *const raw = &rows->x[row][c];
             raw->x[0] = raw->x[1] = make_uint4(0, 0, 0, 0);
-            if (plain && (row != ATTN_FN(_row_other) || ATTN_FN(_is_read)(a, row))) {
+            if (stage && (row != ATTN_FN(_row_other) || ATTN_FN(_is_read)(a, row))) {
                 ATTN_UNROLL
                 for (int i = 0; i < ATTN_RES_PIECES; ++i)
                     raw->x[i] = *(const uint4 *)(const void *)(stage + ATTN_FN(_place)(row, c, i));
-            } else if (!plain && t < a->p.tokens && d < a->p.dim && ATTN_FN(_is_read)(a, row)) {
-                ATTN_FN(_fetch)(from->data, t * from->stride[1] + d, row ? from->dtype : ATTN_DTYPE,
-                                a->wide & wide[row], raw);
+            } else if (!stage && own->here && d < a->p.dim && ATTN_FN(_is_read)(a, row)) {
+                ATTN_FN(_fetch)(from->data, t * from->stride[1] + d, plain || !row ? ATTN_DTYPE : from->dtype,
+                                plain || a->wide & wide[row], raw);
             }
         }
 }
@@ -157,110 +169,130 @@ ATTN_DEVICE void ATTN_FN(_fetch_w)(const ATTN_FN(_args) *a, const ATTN_FN(_share
 }
 
 #if ATTN_KERNEL == ATTN_KERNEL_RES2
-ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain)
+/* All that there is to do with the rows of token t.  w: NULL if it is not at hand. */
+ATTN_DEVICE void ATTN_FN(_one)(const ATTN_FN(_args) *a, unsigned char *shared, ATTN_FN(_share) *own, int64_t t,
+                               int plain, const ATTN_FN(_rows) *rows, float lse, float (*w)[8])
 {
-    const int first = a->p.dim - a->p.key_dim, mixes = ATTN_FN(_is_read)(a, ATTN_FN(_row_o1));
+    const int first = a->p.dim - a->p.key_dim, mixes = ATTN_FN(_is_read)(a, ATTN_FN(_row_o1)), here = own->here;
     const float mean = 1.0f / (float)a->p.key_dim;
+    float sum[ATTN_RES_CHUNKS][8], sums[2] = { 0.0f, 0.0f }, squares = 0.0f;
+    ATTN_UNROLL
+    for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
+        ATTN_FN(_open)(&rows->x[ATTN_FN(_row_p)][c], ATTN_DTYPE, sum[c]);
+        if (a->p.update.data) {
+            float x[8];
+            ATTN_FN(_open)(&rows->x[ATTN_FN(_row_other)][c], plain ? ATTN_DTYPE : a->p.update.dtype, x);
+            ATTN_UNROLL
+            for (int i = 0; i < 8; ++i)
+                sum[c][i] += x[i];
+            ATTN_FN(_round)(sum[c], plain ? ATTN_DTYPE : a->p.p_out.dtype);
+        }
+    }
+    ATTN_UNROLL
+    for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
+        const int d = own->d + 256 * c;
+        float loaded[8];
+        if (!here || d >= a->p.dim)
+            continue;
+        if (!w && mixes && d >= first)
+            ATTN_FN(_load_w)(a, 0, d - first, loaded);
+        if (a->p.p_out.data)
+            ATTN_FN(_store)(a->p.p_out.data, t * a->p.p_out.stride[1] + d, plain ? ATTN_DTYPE : a->p.p_out.dtype,
+                            plain || a->wide & ATTN_FN(_wide_p_out), sum[c]);
+        if (a->p.block.data)
+            ATTN_FN(_store)(a->p.block.data, t * a->p.block.stride[1] + d, plain ? ATTN_DTYPE : a->p.block.dtype,
+                            plain || a->wide & ATTN_FN(_wide_block), sum[c]);
+        ATTN_UNROLL
+        for (int i = 0; i < 8 && mixes && d >= first; ++i) {
+            sums[0] += sum[c][i] * (w ? w[c][i] : loaded[i]);
+            sums[1] += sum[c][i] * sum[c][i];
+        }
+    }
+    if (!mixes)
+        return;
+    ATTN_FN(_group_sums)(a, shared, own, 2, sums);
+    const float r = attn__inverse_root(sums[1] * mean + a->p.eps);
+    const float f = ATTN_FN(_sigmoid_minus)(lse - sums[0] * (r * a->p.scale));
+    ATTN_UNROLL
+    for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
+        const int d = own->d + 256 * c;
+        float o1[8];
+        ATTN_FN(_open)(&rows->x[ATTN_FN(_row_o1)][c], plain ? ATTN_DTYPE : a->p.o1.dtype, o1);
+        ATTN_UNROLL
+        for (int i = 0; i < 8 && f != 1.0f; ++i) /* else O1 may be anything */
+            sum[c][i] = o1[i] + f * (sum[c][i] - o1[i]);
+        if (!here || d >= a->p.dim)
+            continue;
+        if (a->p.h.data)
+            ATTN_FN(_store)(a->p.h.data, t * a->p.h.stride[1] + d, plain ? ATTN_DTYPE : a->p.h.dtype,
+                            plain || a->wide & ATTN_FN(_wide_h), sum[c]);
+        if (a->p.norm.data) {
+            ATTN_FN(_round)(sum[c], plain ? ATTN_DTYPE : a->p.h.dtype);
+            ATTN_UNROLL
+            for (int i = 0; i < 8; ++i)
+                squares += sum[c][i] * sum[c][i];
+        }
+    }
+    if (!a->p.norm.data)
+        return;
+    ATTN_FN(_group_sums)(a, shared, own, 1, &squares);
+    const float by = attn__inverse_root(squares / (float)a->p.dim + a->p.norm_eps);
+    ATTN_UNROLL
+    for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
+        const int d = own->d + 256 * c;
+        float g[8];
+        if (!here || d >= a->p.dim)
+            continue;
+        if (a->p.norm_gain.data)
+            ATTN_FN(_load)(a->p.norm_gain.data, d, a->p.norm_gain.dtype, a->wide & ATTN_FN(_wide_norm_gain), g);
+        ATTN_UNROLL
+        for (int i = 0; i < 8; ++i)
+            sum[c][i] = a->p.norm_gain.data ? sum[c][i] * by * g[i] : sum[c][i] * by;
+        ATTN_FN(_store)(a->p.norm.data, t * a->p.norm.stride[1] + d, plain ? ATTN_DTYPE : a->p.norm.dtype,
+                        plain || a->wide & ATTN_FN(_wide_norm), sum[c]);
+    }
+}
+
+/* stays, a constant: a block has many tokens. */
+ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain, int stays)
+{
+    const int mixes = ATTN_FN(_is_read)(a, ATTN_FN(_row_o1));
     unsigned char *const ring = shared + ATTN_SHARED_BYTES;
-    int stage = 0;
     float w[ATTN_RES_CHUNKS][8];
     ATTN_FN(_share) own;
     ATTN_FN(_rows) rows;
     ATTN_FN(_share_make)(a, &own);
-    for (int s = 0; s < a->stages && plain; ++s)
+    if (!stays) {
+        const int64_t t = ATTN_FN(_token)(a, own.token);
+        own.here = own.token < a->p.tokens; /* the others come to the barriers */
+        ATTN_FN(_fetch_rows)(a, &own, t, plain, NULL, &rows);
+        const float lse = mixes && own.here ? a->p.lse[t] : 0.0f;
+        ATTN_FN(_one)(a, shared, &own, t, plain, &rows, lse, NULL);
+        return;
+    }
+    for (int s = 0; s < a->stages; ++s)
         ATTN_FN(_copy_rows)(a, &own, own.token + s * own.stride, ring + s * a->stage_bytes);
-    ATTN_FN(_fetch_w)(a, &own, w); /* behind them: whoever converts it waits for it */
-    float next_lse = mixes && own.token < a->p.tokens ? a->p.lse[own.token] : 0.0f;
-    for (int64_t t = own.token; t - own.number < a->p.tokens; t += own.stride) {
-        const int here = t < a->p.tokens; /* the others come to the barriers */
-        float sum[ATTN_RES_CHUNKS][8], sums[2] = { 0.0f, 0.0f }, squares = 0.0f;
+    ATTN_FN(_fetch_w)(a, &own, w);
+    float next_lse = mixes && own.token < a->p.tokens ? a->p.lse[ATTN_FN(_token)(a, own.token)] : 0.0f;
+    int stage = 0;
+    for (int64_t n = own.token; n - own.number < a->p.tokens; n += own.stride) {
         const float lse = next_lse;
-        next_lse = mixes && t + own.stride < a->p.tokens ? a->p.lse[t + own.stride] : 0.0f;
-        if (plain)
-            ATTN_FN(_wait)(a->stages - 1);
-        ATTN_FN(_fetch_rows)(a, &own, t, plain, ring + stage * a->stage_bytes, &rows);
-        if (plain)
-            ATTN_FN(_copy_rows)(a, &own, t + a->stages * own.stride, ring + stage * a->stage_bytes);
+        const int64_t next = n + own.stride;
+        own.here = n < a->p.tokens;
+        next_lse = mixes && next < a->p.tokens ? a->p.lse[ATTN_FN(_token)(a, next)] : 0.0f;
+        ATTN_FN(_wait)(a->stages - 1);
+        ATTN_FN(_fetch_rows)(a, &own, 0, plain, ring + stage * a->stage_bytes, &rows);
+        ATTN_FN(_copy_rows)(a, &own, n + a->stages * own.stride, ring + stage * a->stage_bytes);
         stage = stage + 1 < a->stages ? stage + 1 : 0;
-        ATTN_UNROLL
-        for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            ATTN_FN(_open)(&rows.x[ATTN_FN(_row_p)][c], ATTN_DTYPE, sum[c]);
-            if (a->p.update.data) {
-                float x[8];
-                ATTN_FN(_open)(&rows.x[ATTN_FN(_row_other)][c], plain ? ATTN_DTYPE : a->p.update.dtype, x);
-                ATTN_UNROLL
-                for (int i = 0; i < 8; ++i)
-                    sum[c][i] += x[i];
-                ATTN_FN(_round)(sum[c], plain ? ATTN_DTYPE : a->p.p_out.dtype);
-            }
-        }
-        ATTN_UNROLL
-        for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            const int d = own.d + 256 * c;
-            if (!here || d >= a->p.dim)
-                continue;
-            if (a->p.p_out.data)
-                ATTN_FN(_store)(a->p.p_out.data, t * a->p.p_out.stride[1] + d, plain ? ATTN_DTYPE : a->p.p_out.dtype,
-                                plain || a->wide & ATTN_FN(_wide_p_out), sum[c]);
-            if (a->p.block.data)
-                ATTN_FN(_store)(a->p.block.data, t * a->p.block.stride[1] + d, plain ? ATTN_DTYPE : a->p.block.dtype,
-                                plain || a->wide & ATTN_FN(_wide_block), sum[c]);
-            ATTN_UNROLL
-            for (int i = 0; i < 8 && d >= first; ++i) {
-                sums[0] += sum[c][i] * w[c][i];
-                sums[1] += sum[c][i] * sum[c][i];
-            }
-        }
-        if (!mixes)
-            continue;
-        ATTN_FN(_group_sums)(a, shared, &own, 2, sums);
-        const float r = attn__inverse_root(sums[1] * mean + a->p.eps);
-        const float f = ATTN_FN(_sigmoid_minus)(lse - sums[0] * (r * a->p.scale));
-        ATTN_UNROLL
-        for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            const int d = own.d + 256 * c;
-            float o1[8];
-            ATTN_FN(_open)(&rows.x[ATTN_FN(_row_o1)][c], plain ? ATTN_DTYPE : a->p.o1.dtype, o1);
-            ATTN_UNROLL
-            for (int i = 0; i < 8 && f != 1.0f; ++i) /* else O1 may be anything */
-                sum[c][i] = o1[i] + f * (sum[c][i] - o1[i]);
-            if (!here || d >= a->p.dim)
-                continue;
-            if (a->p.h.data)
-                ATTN_FN(_store)(a->p.h.data, t * a->p.h.stride[1] + d, plain ? ATTN_DTYPE : a->p.h.dtype,
-                                plain || a->wide & ATTN_FN(_wide_h), sum[c]);
-            if (a->p.norm.data) {
-                ATTN_FN(_round)(sum[c], plain ? ATTN_DTYPE : a->p.h.dtype);
-                ATTN_UNROLL
-                for (int i = 0; i < 8; ++i)
-                    squares += sum[c][i] * sum[c][i];
-            }
-        }
-        if (!a->p.norm.data)
-            continue;
-        ATTN_FN(_group_sums)(a, shared, &own, 1, &squares);
-        const float by = attn__inverse_root(squares / (float)a->p.dim + a->p.norm_eps);
-        ATTN_UNROLL
-        for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
-            const int d = own.d + 256 * c;
-            float g[8];
-            if (!here || d >= a->p.dim)
-                continue;
-            if (a->p.norm_gain.data)
-                ATTN_FN(_load)(a->p.norm_gain.data, d, a->p.norm_gain.dtype, a->wide & ATTN_FN(_wide_norm_gain), g);
-            ATTN_UNROLL
-            for (int i = 0; i < 8; ++i)
-                sum[c][i] = a->p.norm_gain.data ? sum[c][i] * by * g[i] : sum[c][i] * by;
-            ATTN_FN(_store)(a->p.norm.data, t * a->p.norm.stride[1] + d, plain ? ATTN_DTYPE : a->p.norm.dtype,
-                            plain || a->wide & ATTN_FN(_wide_norm), sum[c]);
-        }
+        ATTN_FN(_one)(a, shared, &own, ATTN_FN(_token)(a, n), plain, &rows, lse, w);
     }
 }
 
 #else
 /* The gradients as res_cpu.h has them. */
-ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain)
+ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain, int stays)
 {
+    (void)stays;
     const int first = a->p.dim - a->p.key_dim, add = (a->p.flags & ATTN_RES_ADD_DP) != 0;
     const float mean = 1.0f / (float)a->p.key_dim;
     unsigned char *const ring = shared + ATTN_SHARED_BYTES;
@@ -277,17 +309,18 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
     for (int s = 0; s < a->stages && plain; ++s)
         ATTN_FN(_copy_rows)(a, &own, own.token + s * own.stride, ring + s * a->stage_bytes);
     ATTN_FN(_fetch_w)(a, &own, w); /* behind them: whoever converts it waits for it */
-    float next_lse = own.token < a->p.tokens ? a->p.lse[own.token] : 0.0f;
-    for (int64_t t = own.token; t - own.number < a->p.tokens; t += own.stride) {
-        const int here = t < a->p.tokens;
+    float next_lse = own.token < a->p.tokens ? a->p.lse[ATTN_FN(_token)(a, own.token)] : 0.0f;
+    for (int64_t n = own.token; n - own.number < a->p.tokens; n += own.stride) {
+        const int64_t t = ATTN_FN(_token)(a, n);
+        const int here = own.here = n < a->p.tokens;
         float sum[ATTN_RES_CHUNKS][8], g[ATTN_RES_CHUNKS][8], sums[3] = { 0.0f, 0.0f, 0.0f };
         const float lse = next_lse;
-        next_lse = t + own.stride < a->p.tokens ? a->p.lse[t + own.stride] : 0.0f;
+        next_lse = n + own.stride < a->p.tokens ? a->p.lse[ATTN_FN(_token)(a, n + own.stride)] : 0.0f;
         if (plain)
             ATTN_FN(_wait)(a->stages - 1);
-        ATTN_FN(_fetch_rows)(a, &own, t, plain, ring + stage * a->stage_bytes, &rows);
+        ATTN_FN(_fetch_rows)(a, &own, t, plain, plain ? ring + stage * a->stage_bytes : NULL, &rows);
         if (plain)
-            ATTN_FN(_copy_rows)(a, &own, t + a->stages * own.stride, ring + stage * a->stage_bytes);
+            ATTN_FN(_copy_rows)(a, &own, n + a->stages * own.stride, ring + stage * a->stage_bytes);
         stage = stage + 1 < a->stages ? stage + 1 : 0;
         ATTN_UNROLL
         for (int c = 0; c < ATTN_RES_CHUNKS; ++c) {
@@ -350,16 +383,24 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
 
 /* plain, a constant: all rows are of the instance's type and begin at multiples of 16 bytes.  Then the text has a third
  * of the instructions, which else would bind, and fewer registers. */
-ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_RES_ROOM)
 {
     ATTN_SHARED(shared);
-    ATTN_FN(_tokens)(&a, shared, 1);
+    ATTN_FN(_tokens)(&a, shared, 1, ATTN_RES_BACKWARD);
 }
+
+#if ATTN_RES_STAYS
+ATTN_GLOBAL(ATTN_FN(_kernel_stays), ATTN_FN(_args), ATTN_THREADS, ATTN_RES_STAY)
+{
+    ATTN_SHARED(shared);
+    ATTN_FN(_tokens)(&a, shared, 1, 1);
+}
+#endif
 
 ATTN_GLOBAL(ATTN_FN(_kernel_any), ATTN_FN(_args), ATTN_THREADS, 1)
 {
     ATTN_SHARED(shared);
-    ATTN_FN(_tokens)(&a, shared, 0);
+    ATTN_FN(_tokens)(&a, shared, 0, ATTN_RES_BACKWARD);
 }
 
 /* Are all tensors with a row of each token as `plain` wants them? */
@@ -399,16 +440,16 @@ static int ATTN_FN(_group)(const attn_res_params *p)
     return ATTN_WARPS;
 }
 
-static int64_t ATTN_FN(_blocks)(const attn_res_params *p)
+static int64_t ATTN_FN(_blocks)(const attn_res_params *p, int stays)
 {
     const int64_t at_once = ATTN_WARPS / ATTN_FN(_group)(p), most = p->tokens / at_once + (p->tokens % at_once != 0);
-    return ATTN_FN(_grid_of_runs)(most, ATTN_RES_RUN(p->update.data != NULL));
+    return stays ? ATTN_FN(_grid_of_runs)(most, 0) : ATTN_FN(_grid)(most, INT32_MAX);
 }
 
 /* Sums of dw: each group of warps has its own. */
 static int64_t ATTN_FN(_parts)(const attn_res_params *p)
 {
-    return ATTN_FN(_blocks)(p) * (ATTN_WARPS / ATTN_FN(_group)(p));
+    return ATTN_FN(_blocks)(p, ATTN_RES_BACKWARD) * (ATTN_WARPS / ATTN_FN(_group)(p));
 }
 
 /* Relies on what run/res.h promises of p. */
@@ -418,26 +459,40 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     ATTN_FN(_start)(p, workspace, ATTN_FN(_parts)(p), &a);
     a.group = ATTN_FN(_group)(p);
     a.plain = ATTN_FN(_is_plain)(&a);
-    const int64_t blocks = ATTN_FN(_blocks)(p);
+    a.stage_bytes = ATTN_RES_STAGE_BYTES(ATTN_RES_BACKWARD ? 3 : 2);
     attn_device device;
     ATTN_FN(_device)(&device);
-    a.stage_bytes = ATTN_RES_STAGE_BYTES(ATTN_RES_BACKWARD || p->update.data ? 3 : 2);
-    a.plain = a.plain && ATTN_SHARED_BYTES + a.stage_bytes <= device.shared;
-    const int64_t at_once = blocks * (ATTN_WARPS / a.group), turns = (p->tokens + at_once - 1) / at_once;
-    const int most = turns < 4 ? (int)turns : 4;
-    a.stages = a.plain ? ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes, 1, most) : 0;
+    const int rings = a.plain && ATTN_SHARED_BYTES + a.stage_bytes <= device.shared;
+    const int stays = ATTN_RES_BACKWARD || (ATTN_RES_STAYS && rings && !p->update.data);
+    const int64_t blocks = ATTN_FN(_blocks)(p, stays), at_once = blocks * (ATTN_WARPS / a.group);
+    const int64_t turns = (p->tokens + at_once - 1) / at_once;
+    a.plain = a.plain && (rings || !ATTN_RES_BACKWARD);
+    if (stays && rings)
+        a.stages = ATTN_FN(_stages)(device.shared, ATTN_SHARED_BYTES, a.stage_bytes, 1, turns < 4 ? (int)turns : 4);
     (void)bytes;
     const int shared = ATTN_SHARED_BYTES + a.stages * a.stage_bytes;
-    cudaError_t e = a.plain ? ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, shared, stream, &a)
-                            : ATTN_LAUNCH(ATTN_FN(_kernel_any), (unsigned)blocks, ATTN_THREADS, shared, stream, &a);
+    cudaError_t e = cudaSuccess;
+#if ATTN_RES_STAYS
+    if (stays) {
+        e = ATTN_LAUNCH(ATTN_FN(_kernel_stays), (unsigned)blocks, ATTN_THREADS, shared, stream, &a);
+        return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
+    }
+#endif
+    do {
+        e = a.plain ? ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, shared, stream, &a)
+                    : ATTN_LAUNCH(ATTN_FN(_kernel_any), (unsigned)blocks, ATTN_THREADS, shared, stream, &a);
+        a.from += at_once;
+    } while (!stays && e == cudaSuccess && a.from < p->tokens);
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);
     return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
 }
 
 #undef ATTN_RES_MOST
+#undef ATTN_RES_STAY
+#undef ATTN_RES_STAYS
+#undef ATTN_RES_ROOM
 #undef ATTN_RES_CHUNKS
 #undef ATTN_RES_PIECES
 #undef ATTN_RES_STAGE_BYTES
-#undef ATTN_RES_RUN
 #include <attn/template/res_end_cuda.cuh>

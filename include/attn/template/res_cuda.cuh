@@ -47,6 +47,7 @@ typedef struct ATTN_FN(_args) {
     void *dv[ATTN_RES_TABLE];
     int32_t wide;
     int32_t group;  /* phase 2: warps of a token */
+    int64_t from;   /* tokens of earlier launches */
     int32_t stages; /* tokens in shared memory; of tensor cores: strips of a warp */
     int32_t stage_bytes;
     int32_t low;    /* the lower halves of w are kept, too */
@@ -98,6 +99,12 @@ static unsigned ATTN_FN(_grid)(int64_t most, int64_t wanted)
 {
     const int64_t n = most < wanted ? most : wanted;
     return (unsigned)(n < ATTN_GRID_MOST ? n : ATTN_GRID_MOST);
+}
+
+/* The token that is the n-th to be taken; any number for those that there are not. */
+ATTN_DEVICE int64_t ATTN_FN(_token)(const ATTN_FN(_args) *a, int64_t n)
+{
+    return a->p.flags & ATTN_RES_FROM_LAST ? a->p.tokens - 1 - n : n;
 }
 
 /* ---- rows of any type, by 8 elements -------------------------------------------------------------- */

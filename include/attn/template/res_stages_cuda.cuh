@@ -1,15 +1,16 @@
 /* res_stages_cuda.cuh - tokens of Attention Residuals on their way to shared memory: how many at once, how many
  * of a block, and waiting for them.
  *
- * Included by res1_sm80.cuh and res2_simt.cuh after res_cuda.cuh, no guard; res_end_cuda.cuh undoes it. */
+ * Included by res1_sm80.cuh and res2_simt.cuh after res_cuda.cuh, no guard; res_end_cuda.cuh undoes it.  ATTN_RES_STAY:
+ * blocks of a multiprocessor at once. */
 
 #include <attn/device/copy.cuh>
 
-/* How many stages of `bytes` have room beside what a block needs otherwise, with ATTN_BLOCKS blocks a multiprocessor;
+/* How many stages of `bytes` have room beside what a block needs otherwise, with ATTN_RES_STAY blocks a multiprocessor;
  * `most` at most, `least` at least, if that means fewer blocks. */
 static int ATTN_FN(_stages)(int shared, int fixed, int bytes, int least, int most)
 {
-    const int room = (shared + 1024) / ATTN_BLOCKS - 1024 - fixed, n = room / bytes;
+    const int room = (shared + 1024) / ATTN_RES_STAY - 1024 - fixed, n = room / bytes;
     return n < least ? least : n < most ? n : most;
 }
 
@@ -18,7 +19,7 @@ static int ATTN_FN(_stages)(int shared, int fixed, int bytes, int least, int mos
  * as have room all wait for the farthest. */
 static unsigned ATTN_FN(_grid_of_runs)(int64_t most, int run)
 {
-    const int64_t at_once = ATTN_FN(_multiprocessors)() * ATTN_BLOCKS, n = run ? (most + run - 1) / run : 0;
+    const int64_t at_once = ATTN_FN(_multiprocessors)() * ATTN_RES_STAY, n = run ? (most + run - 1) / run : 0;
     return ATTN_FN(_grid)(most, n > at_once ? n : at_once);
 }
 

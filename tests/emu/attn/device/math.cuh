@@ -80,6 +80,15 @@ ATTN_DEVICE uint32_t attn__pack_bf16(float low, float high)
     return l | h << 16;
 }
 
+ATTN_DEVICE uint32_t attn__low_halves(uint32_t x, uint32_t y)
+{
+    return (x & 0xffffu) | y << 16;
+}
+ATTN_DEVICE uint32_t attn__high_halves(uint32_t x, uint32_t y)
+{
+    return x >> 16 | (y & 0xffff0000u);
+}
+
 ATTN_DEVICE float attn__low_f16(uint32_t pair)
 {
     return attn__f16_to_f32((uint16_t)pair);
