@@ -22,7 +22,7 @@ DTYPE = {torch.float32: 1, torch.float16: 2, torch.bfloat16: 3}
 RES1, RES2, RES1_BACKWARD, RES2_BACKWARD = 21, 22, 23, 24
 NAMES = {RES1: "attn_res_phase1", RES2: "attn_res_phase2", RES1_BACKWARD: "attn_res_phase1_backward",
          RES2_BACKWARD: "attn_res_phase2_backward"}
-ADD_DV, ADD_DP, ADD_DW = 1, 2, 4
+ADD_DV, ADD_DP, ADD_DW, FROM_LAST = 1, 2, 4, 8
 
 
 def read_header():
@@ -160,7 +160,9 @@ def peers(fares, x, b, t, d, n, s):
 
 
 class Stack:
-    """A network of identity layers: forward, and backward from the output's gradient.  Only blocks are kept between."""
+    """A network of identity layers: forward, and backward from the output's gradient.  Between the two the blocks are
+    kept, and of the last one what the backward pass needs; that of the others is computed again.  Each call goes over
+    the tokens the other way than the one before it."""
 
     def __init__(self, attn, layers, size, tokens, dim):
         self.attn, self.tokens, self.dim, self.layers, self.size = attn, tokens, dim, layers, size
@@ -171,11 +173,9 @@ class Stack:
         self.w = torch.empty(layers + 1, dim, device="cuda", dtype=torch.bfloat16)
         self.lse_out = torch.empty(1, tokens, device="cuda")
         self.table = (ctypes.c_void_p * (count + 1))(*[x.data_ptr() for x in [self.input, *self.blocks]])
-        self.keep = []
-        self.forward_calls = [c for b in range(count) for c in self.block(b, None)]
-        self.forward_calls.append(self.call(RES1, blocks=count + 1, queries=1, w=self.w[layers:], o1=self.out[None],
-                                            lse=self.lse_out, **self.v()))
-        self.backward_calls = None
+        self.keep, self.turn = [], 0
+        self.forward_calls = self.forward_make(None)
+        self.train_calls = self.backward_calls = None
 
     def v(self, name="v", table=None):
         x = PARAMS()
@@ -183,12 +183,19 @@ class Stack:
         table = self.table if table is None else table
         return {name: getattr(x, name), name + "_table": ctypes.cast(table, ctypes.c_void_p)}
 
-    def call(self, kernel, **fields):
-        p = params(self.tokens, self.dim, **fields)
+    def call(self, kernel, flags=0, **fields):
+        p = params(self.tokens, self.dim, flags=flags | self.turn, **fields)
+        self.turn ^= FROM_LAST
         self.keep.append(p)
         return self.attn.caller(kernel, p)
 
-    def block(self, b, sums):
+    def forward_make(self, sums):
+        count = len(self.blocks)
+        calls = [c for b in range(count) for c in self.block(b, sums if b + 1 == count else None, True)]
+        return calls + [self.call(RES1, blocks=count + 1, queries=1, w=self.w[self.layers:], o1=self.out[None],
+                                  lse=self.lse_out, **self.v())]
+
+    def block(self, b, sums, finish):
         """Phase 1 and what follows; sums: where the sum that each layer mixes is kept, else in the block's place."""
         first, n = b * self.size, min(self.size, self.layers - b * self.size)
         one = dict(blocks=b + 1, queries=n, w=self.w[first:first + n], lse=self.lse, **self.v())
@@ -204,31 +211,37 @@ class Stack:
                 two.update(update=update, p_out=total)
             calls.append(self.call(RES2, **two))
             update = self.h
-        if sums is None:
+        if finish:
             calls.append(self.call(RES2, p=total, p_out=place, **({"update": update} if n > 1 else {})))
         return calls
 
     def backward_make(self):
         tokens, dim, layers, size = self.tokens, self.dim, self.layers, self.size
         new = lambda *n: torch.empty(*n, tokens, dim, device="cuda", dtype=torch.bfloat16)
-        self.d_out, self.d_o1, self.d_blocks, sums = new(1)[0], new(size), new(len(self.blocks) + 1), new(size)
+        count = len(self.blocks)
+        # The gradient of a block, then those of O1 of the block's queries but the first, which it is: those of the
+        # blocks above lie there, no longer needed.
+        grads = new(count + size)
+        self.d_out, self.d_blocks, sums = new(1)[0], grads[:count + 1], new(size)
         self.d_lse, self.d_w = torch.zeros(size, tokens, device="cuda"), torch.zeros(layers + 1, dim, device="cuda")
         table = (ctypes.c_void_p * len(self.d_blocks))(*[x.data_ptr() for x in self.d_blocks])
         self.keep += [sums, table]
+        self.train_calls = self.forward_make(sums)
         calls = [self.call(RES1_BACKWARD, blocks=len(self.d_blocks), queries=1, w=self.w[layers:], lse=self.lse_out,
                            do1=self.d_out[None], dw=self.d_w[layers:], **self.v(), **self.v("dv", table)),
                  self.d_w[:layers].zero_]
         for b in reversed(range(len(self.blocks))):
             first, n = b * size, min(size, layers - b * size)
-            calls += self.block(b, sums)
-            calls.append(lambda b=b: self.d_o1[0].copy_(self.d_blocks[b + 1]))
+            if b + 1 < count:
+                calls += self.block(b, sums, False)
+            d_o1 = grads[b + 1:]
             o1 = [self.o1[i] if b else self.input for i in range(n)]
             for i in reversed(range(1, n)):  # an identity layer: dh is the gradient of the sum
                 calls.append(self.call(RES2_BACKWARD, flags=ADD_DP | ADD_DW, p=sums[i] if i > 1 else o1[0],
-                                       w=self.w[first + i:first + i + 1], o1=o1[i], lse=self.lse[i], dh=self.d_o1[0],
-                                       dp=self.d_o1[0], do1=self.d_o1[i], dlse=self.d_lse[i], dw=self.d_w[first + i]))
+                                       w=self.w[first + i:first + i + 1], o1=o1[i], lse=self.lse[i], dh=d_o1[0],
+                                       dp=d_o1[0], do1=d_o1[i], dlse=self.d_lse[i], dw=self.d_w[first + i]))
             calls.append(self.call(RES1_BACKWARD, flags=ADD_DV | ADD_DW, blocks=b + 1, queries=n, lse=self.lse,
-                                   w=self.w[first:first + n], do1=self.d_o1, dlse=self.d_lse, dw=self.d_w[first:],
+                                   w=self.w[first:first + n], do1=d_o1, dlse=self.d_lse, dw=self.d_w[first:],
                                    **self.v(), **self.v("dv", table)))
         self.backward_calls = calls
 
@@ -236,6 +249,11 @@ class Stack:
         for f in self.forward_calls:
             f()
         return self.out
+
+    def train(self):
+        for f in self.train_calls:
+            f()
+        self.backward()
 
     def backward(self):
         for f in self.backward_calls:
@@ -272,7 +290,7 @@ def stacks(attn, fares, tell, pattern):
         def train():
             s.backward_make()
             s.d_out.copy_(g)
-            s.backward()
+            s.train()
         _, more = peak_of(train)
         functions = {"attn forward": s.forward}
         peak = {"attn forward": forward_peak, "attn both": forward_peak + more}
@@ -308,7 +326,7 @@ def stacks(attn, fares, tell, pattern):
                 functions["flash-attn-res both"] = both
             except Exception as e:  # what it cannot do is no reason to stop
                 tell(stack=shape, failed=f"{type(e).__name__}: {e}"[:300])
-        functions["attn both"] = lambda: (s.forward(), s.backward())
+        functions["attn both"] = s.train
         timed(functions)
         tell(stack=shape, differs={k: round(v, 5) for k, v in off.items()})
         del s, functions
