@@ -712,7 +712,8 @@ static void derive_fillers(deriver *v)
         for (int shape = 0; shape < 6; shape++) {
             test_case c = feature_shape(v, shape / 2);
             c.fill = fill;
-            if (with_feature(&c, v->t, ATTN_INDEX_SCALED, 17) && (shape % 2 || with_feature(&c, v->t, ATTN_INDEX_CAUSAL, 0)))
+            if (with_feature(&c, v->t, ATTN_INDEX_SCALED, 17) &&
+                (shape % 2 || with_feature(&c, v->t, ATTN_INDEX_CAUSAL, 0)))
                 add(v, &c);
         }
 }

@@ -22,5 +22,4 @@
 #define ATTN_TILE_K 16
 #define ATTN_WARPS 6
 #define ATTN_ROWS 64
-#define ATTN_SPILL 16
 #include <attn/attn.cuh>

@@ -23,5 +23,4 @@
 #define ATTN_TILE_K 32
 #define ATTN_WARPS 8
 #define ATTN_ROWS 8
-#define ATTN_SPILL 256
 #include <attn/attn.cuh>

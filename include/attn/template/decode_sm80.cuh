@@ -86,8 +86,8 @@
 #define ATTN_MARKS_AT (ATTN_WRONG_AT + ATTN_WARPS * 4)
 #define ATTN_Q_AT ((ATTN_MARKS_AT + ATTN_TILE_Q * 4 * ATTN_NV + 15) / 16 * 16)
 #define ATTN_UNIT_AT (ATTN_Q_AT + (ATTN_KEEP_Q ? 0 : ATTN_RN * ATTN_KS * 256))
-enum { ATTN_FN(_unit_bytes) = ((int)sizeof(ATTN_FN(_unit)) + 15) / 16 * 16 };
-#define ATTN_SLICES_AT (ATTN_UNIT_AT + ATTN_WARPS * ATTN_FN(_unit_bytes))
+enum { ATTN_FN(_kept_bytes) = ((int)sizeof(ATTN_FN(_unit)) + 15) / 16 * 16 + 48 };
+#define ATTN_SLICES_AT (ATTN_UNIT_AT + ATTN_WARPS * ATTN_FN(_kept_bytes))
 #define ATTN_SENT_AT (ATTN_SLICES_AT + (ATTN_CLUSTERS ? ATTN_TILE_Q * 64 * ATTN_NV + 64 * ATTN_SLICES : 0))
 #define ATTN_BARRIER_AT (ATTN_SENT_AT + (ATTN_CLUSTERS ? ATTN_SLICES * ATTN_TILE_Q * 8 : 0))
 enum { ATTN_FN(_shared_bytes) = ATTN_BARRIER_AT + (ATTN_CLUSTERS ? 16 : 0) };
@@ -122,6 +122,14 @@ ATTN_DEVICE void ATTN_FN(_mma)(float *d, const uint32_t *a, const uint32_t *b)
 }
 
 #include <attn/template/list_cuda.cuh>
+
+/* What a warp keeps in shared memory, since in registers it would lie through the loop: its unit, and what comes after
+ * that, for itself and for its copies, which are ahead. */
+typedef struct ATTN_FN(_kept) {
+    ATTN_FN(_unit) unit;
+    ATTN_FN(_feed) feed, ahead;
+} ATTN_FN(_kept);
+ATTN_STATIC_ASSERT(sizeof(ATTN_FN(_kept)) <= ATTN_FN(_kept_bytes), "attn: what a warp keeps has outgrown its place");
 
 /* ---- a warp's sums ----------------------------------------------------------------------------------- */
 
@@ -454,7 +462,6 @@ ATTN_DEVICE void ATTN_FN(_split)(int type, const ATTN_FN(_args) *a, const ATTN_F
 /* ---- copies: each warp for itself ------------------------------------------------------------------- */
 
 typedef struct ATTN_FN(_loader) {
-    ATTN_FN(_feed) feed;     /* after the work at hand */
     ATTN_FN(_work) work;
     int at;                  /* the tile that is copied next; at or beyond work.to: no more of this work */
     int len_k;
@@ -911,10 +918,12 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
 {
     const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
     unsigned char *const ring = smem + warp * ATTN_STAGES * ATTN_STAGE_BYTES;
-    const ATTN_FN(_row_at) k_row = ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), 0);
+    const ATTN_FN(_row_at) k_row =
+        ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), 0);
     const ATTN_FN(_row_at) v_row = ATTN_FN(_row_of)(attn__shared_address(ring) + ATTN_TILE_K * ATTN_K_BYTES,
                                                     ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type), 1);
-    ATTN_FN(_unit) *const u = (ATTN_FN(_unit) *)(void *)(smem + ATTN_UNIT_AT + warp * ATTN_FN(_unit_bytes));
+    ATTN_FN(_kept) *const kept = (ATTN_FN(_kept) *)(void *)(smem + ATTN_UNIT_AT + warp * ATTN_FN(_kept_bytes));
+    const ATTN_FN(_unit) *const u = &kept->unit;
     ATTN_FN(_feed) feed;
     ATTN_FN(_loader) loader;
     ATTN_FN(_state) w;
@@ -933,15 +942,22 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
     }
 #endif
     ATTN_FN(_feed_start)(a, clusters, &feed);
+    if (lane == 0)
+        kept->feed = feed;
     w.unit = ATTN_FN(_has_score)(a) ? 1.0f : a->scale_log2;
     for (;;) {
         ATTN_FN(_work) work;
         ATTN_FN(_unit) unit;
+        __syncwarp();
+        feed = kept->feed;
         if (!ATTN_FN(_next_work)(a, clusters, &feed, &work, &unit))
             break;
         work.part = a->shares ? started : work.part;
-        if (lane == 0)
-            *u = unit; /* in registers, what the end needs of it would lie through the loop */
+        __syncwarp();
+        if (lane == 0) {
+            kept->unit = unit;
+            kept->feed = feed;
+        }
 #if ATTN_CLUSTERS
         if (clusters) {
             if (threadIdx.x == 0)
@@ -958,7 +974,8 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
             if (!started || w.pass) { /* a pass begins with the unit's first tile again */
                 ATTN_COPY_ASYNC_WAIT(0);
                 __syncwarp();
-                loader.feed = feed;
+                if (lane == 0)
+                    kept->ahead = kept->feed;
                 loader.work = work;
                 if (w.pass)
                     unit = *u;
@@ -993,8 +1010,13 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
                     ATTN_NO_UNROLL
                     while (loader.at >= loader.work.to) {
                         ATTN_FN(_unit) next;
-                        if (!ATTN_FN(_next_work)(a, 0, &loader.feed, &loader.work, &next))
+                        __syncwarp();
+                        feed = kept->ahead;
+                        if (!ATTN_FN(_next_work)(a, 0, &feed, &loader.work, &next))
                             break;
+                        __syncwarp();
+                        if (lane == 0)
+                            kept->ahead = feed;
                         ATTN_FN(_load_work)(type, a, &next, &loader);
                     }
                 }

@@ -336,7 +336,8 @@ ATTN_DEVICE void ATTN_FN(_tops_scaled)(const ATTN_FN(_args) *a, const ATTN_FN(_s
 /* The same of a tile's scales and zero points of V, after its numbers. */
 ATTN_DEVICE void ATTN_FN(_split_scales)(const ATTN_FN(_args) *a, int pass, unsigned char *tile)
 {
-    float *const scales = (float *)(void *)(tile + ATTN_V_SCALES), *const zeros = (float *)(void *)(tile + ATTN_V_ZEROS);
+    float *const scales = (float *)(void *)(tile + ATTN_V_SCALES);
+    float *const zeros = (float *)(void *)(tile + ATTN_V_ZEROS);
     ATTN_NO_UNROLL
     for (int n = attn__lane(); n < (a->v_groups ? a->v_groups : 1) * ATTN_TILE_K; n += 32) {
         if (a->p.v_scale.zero) {

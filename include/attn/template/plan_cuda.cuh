@@ -311,7 +311,8 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     while (1 << a->cluster_log2 < a->cluster)
         ++a->cluster_log2;
     a->by_page = attn__divisor_make(p->page_size ? (uint32_t)p->page_size : 1);
-    const int size = ATTN_KV_DTYPE != ATTN_NARROW ? 4 : p->k.dtype == ATTN_INT4 ? 1 : 2; /* of a number, halves of bytes */
+    /* Halves of bytes of a number. */
+    const int size = ATTN_KV_DTYPE != ATTN_NARROW ? 4 : p->k.dtype == ATTN_INT4 ? 1 : 2;
     a->k_page = p->k.stride[0] * size / 2;
     a->k_key = p->k.stride[1] * size / 2;
     a->v_page = p->v.stride[0] * size / 2;
