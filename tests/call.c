@@ -243,11 +243,12 @@ static void put_scaled(const scaling *s, const attn_params *p, const attn_tensor
         }
         const uint64_t h = place_hash(s->seed, &own);
         const int64_t where = oracle_scale_index(p, s->of, at->batch, at->token, at->head, at->dim);
-        s->scale[where] = (float)((0.5 + (double)(h & 255) / 256) / (h >> 10 & 7 ? unit : -unit));
+        const int below = c->fill == FILL_INF_V || !(h >> 10 & 7);
+        s->scale[where] = (float)((0.5 + (double)(h & 255) / 256) / (below ? -unit : unit));
         const float zero = s->zero ? (float)(h >> 8 & 3) - 1 : 0;
         value = value / (double)s->scale[where] + (double)zero;
         if (s->zero)
-            s->zero[where] = c->fill == FILL_NAN_ZERO && at->tensor == 'v' && at->token == at->tokens / 2
+            s->zero[where] = c->fill == FILL_NAN_ZERO && at->tensor == 'v' && at->token == at->tokens - 1
                                  ? (at->head % 2 ? INFINITY : NAN)
                                  : zero;
     }

@@ -144,6 +144,7 @@ typedef struct ATTN_FN(_state) {
     int raw;                      /* q is as it came */
     float up[2 * ATTN_RN];        /* k_scale, by what its row of Q was multiplied with */
     float k_scale;                /* of all of the unit's K */
+    float scaled[2 * ATTN_RN];    /* of f16: sum of the weights of which `rounded` is */
 #endif
 } ATTN_FN(_state);
 
@@ -288,6 +289,11 @@ ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
     ATTN_UNROLL
     for (int n = 0; n < 2 * ATTN_RN; ++n)
         w->l[n] = w->rounded[n] = w->minus_r[n] = 0.0f;
+#if ATTN_KV_DTYPE == ATTN_NARROW
+    ATTN_UNROLL
+    for (int n = 0; n < 2 * ATTN_RN; ++n)
+        w->scaled[n] = 0.0f;
+#endif
 }
 
 #if ATTN_KV_DTYPE != ATTN_NARROW
@@ -400,6 +406,9 @@ ATTN_DEVICE void ATTN_FN(_lift)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, con
         w->minus_r[r] = -now;
         w->l[r] *= factor;
         w->rounded[r] *= factor;
+#if ATTN_KV_DTYPE == ATTN_NARROW
+        w->scaled[r] *= factor;
+#endif
         ATTN_UNROLL
         for (int e = r % 2; e < 4 * ATTN_NV; e += 2)
             w->o[r / 2][e / 4][e % 4] *= factor;
@@ -655,11 +664,9 @@ ATTN_DEVICE void ATTN_FN(_leave)(int type, const ATTN_FN(_args) *a, const ATTN_F
     float *const rl = (float *)(void *)(smem + ATTN_RL_AT) + warp * ATTN_TILE_Q * 4;
     float all = 0.0f; /* not finite if any is not; the other way round does no harm */
 #if ATTN_KV_DTYPE == ATTN_NARROW
-    const int plain = !ATTN_SCALED || !a->v_groups;
     const float factor = w->pass < 2 ? ATTN_FN(_unit_scale)(&a->p.v_scale, a->v_groups, u) : 1.0f;
 #else
     const float factor = 1.0f;
-    const int plain = 1;
     (void)a;
 #endif
     ATTN_UNROLL
@@ -671,8 +678,20 @@ ATTN_DEVICE void ATTN_FN(_leave)(int type, const ATTN_FN(_args) *a, const ATTN_F
             l += attn__shuffle_xor(l, n);
             rounded += attn__shuffle_xor(rounded, n);
         }
-        if (lane / 4 == 0) /* scales of V are in the weights: what those are rounded to says nothing */
-            *(float4 *)(void *)(rl + row * 4) = make_float4(-w->minus_r[r], l, plain ? rounded : l, 0.0f);
+#if ATTN_KV_DTYPE == ATTN_NARROW
+        if (ATTN_NARROW_EXACT) {
+            float scaled = w->scaled[r];
+            ATTN_UNROLL
+            for (int n = 4; n < 32; n *= 2)
+                scaled += attn__shuffle_xor(scaled, n);
+            const float ratio = rounded / scaled; /* 1 but for rounding; or nothing if all is 0 or not finite */
+            rounded = ratio > 0.99f && ratio < 1.01f ? l * ratio : l;
+        } else if (ATTN_SCALED && a->v_groups) { /* in bf16 that is a sixteenth of what o is rounded by */
+            rounded = l;
+        }
+#endif
+        if (lane / 4 == 0)
+            *(float4 *)(void *)(rl + row * 4) = make_float4(-w->minus_r[r], l, rounded, 0.0f);
         if (row < u->rows) {
             ATTN_UNROLL
             for (int d = 0; d < 2 * ATTN_NV; ++d) {
@@ -1139,6 +1158,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_CHAINS
 #undef ATTN_S
 #undef ATTN_F16_PV
+#undef ATTN_NARROW_EXACT
 #undef ATTN_PER
 #undef ATTN_PER_MOST
 #undef ATTN_WIDEST

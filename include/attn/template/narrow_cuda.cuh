@@ -18,6 +18,10 @@
 
 #include <attn/device/narrow.cuh>
 
+/* With O in f16 it shows what weights times scales are rounded to: it is made up for, or with groups what they have lost
+ * is in a product of its own. */
+#define ATTN_NARROW_EXACT (ATTN_DTYPE == ATTN_F16)
+
 /* The logarithm of V's scale that r follows, at most, either way: r of two warps must not be further apart than what
  * f32 can hold the quotient of. */
 #define ATTN_SCALE_LOG 60.0f
@@ -215,7 +219,7 @@ ATTN_DEVICE void ATTN_FN(_scores_of)(int type, int careful, const ATTN_FN(_args)
 
 /* P of the keys 16 kk .. as operands, times the scales of block `block` of V. */
 ATTN_DEVICE void ATTN_FN(_weights)(int careful, const ATTN_FN(_args) *a, ATTN_FN(_state) *w, const unsigned char *tile,
-                                   int block, int kk, float (*p)[4], uint32_t (*to)[2])
+                                   int block, int kk, float (*p)[4], uint32_t (*to)[2], uint32_t (*rest)[2])
 {
     ATTN_UNROLL
     for (int n = 0; n < 2; ++n) {
@@ -225,14 +229,25 @@ ATTN_DEVICE void ATTN_FN(_weights)(int careful, const ATTN_FN(_args) *a, ATTN_FN
                                       16 * kk + 8 * n + attn__lane() / 4);
         ATTN_UNROLL
         for (int r = 0; r < ATTN_RN; ++r) {
-            float x[2], again[2] = { 0.0f, 0.0f };
+            float x[2];
             ATTN_UNROLL
             for (int e = 0; e < 2; ++e) {
                 x[e] = p[r][2 * n + e] * by;
                 if (careful) /* what is hidden may have a scale that is not finite */
                     x[e] = p[r][2 * n + e] == 0.0f ? 0.0f : x[e];
             }
-            to[r][n] = ATTN_FN(_operand)(block ? again : w->rounded + 2 * r, x[0], x[1]);
+            const uint32_t pair = attn__pack_f16(x[0], x[1]);
+            const float packed[2] = { attn__low_f16(pair), attn__high_f16(pair) };
+            to[r][n] = attn__transpose_8x8(pair);
+            if (ATTN_NARROW_EXACT && careful)
+                rest[r][n] = attn__transpose_8x8(attn__pack_f16(x[0] - packed[0], x[1] - packed[1]));
+            ATTN_UNROLL
+            for (int e = 0; e < 2; ++e) {
+                if (block == 0)
+                    w->rounded[2 * r + e] += fabsf(ATTN_NARROW_EXACT && careful ? x[e] : packed[e]);
+                if (block == 0 && ATTN_NARROW_EXACT)
+                    w->scaled[2 * r + e] += fabsf(x[e]);
+            }
         }
     }
 }
@@ -246,7 +261,7 @@ ATTN_DEVICE void ATTN_FN(_values_of)(int type, int careful, const ATTN_FN(_args)
     ATTN_FN(_exponents)(w, s);
     ATTN_UNROLL
     for (int kk = 0; kk < ATTN_NK; ++kk) {
-        uint32_t weights[ATTN_RN][2];
+        uint32_t weights[ATTN_RN][2], rest[ATTN_RN][2];
         ATTN_UNROLL
         for (int n = 0; n < pieces / 2; ++n) {
             uint32_t x[4], v[2][8]; /* keys 16 kk .. and 8 further: 8 dims each */
@@ -259,18 +274,24 @@ ATTN_DEVICE void ATTN_FN(_values_of)(int type, int careful, const ATTN_FN(_args)
                 const uint32_t own[4] = { v[0][2 * m], v[0][2 * m + 1], v[1][2 * m], v[1][2 * m + 1] };
                 const int block = n * per / 2 + m / 2;
                 if (careful ? m % 2 == 0 : m + n == 0)
-                    ATTN_FN(_weights)(careful, a, w, tile, block, kk, s[kk], weights);
+                    ATTN_FN(_weights)(careful, a, w, tile, block, kk, s[kk], weights, rest);
                 ATTN_UNROLL
-                for (int r = 0; r < ATTN_RN; ++r)
+                for (int r = 0; r < ATTN_RN; ++r) {
                     ATTN_FN(_mma)(w->o[r][n * per + m], own, weights[r]);
+                    if (ATTN_NARROW_EXACT && careful)
+                        ATTN_FN(_mma)(w->o[r][n * per + m], own, rest[r]);
+                }
                 if (ATTN_SCALED && careful > 1 && a->p.v_scale.zero) {
                     const float *const z = ATTN_FN(_scales_at)(tile + ATTN_V_ZEROS, a->v_groups, a->v_shift, block,
                                                                16 * kk + attn__lane() % 4 * 2);
                     const uint32_t low = attn__pack_f16(-z[0], -z[1]), high = attn__pack_f16(-z[8], -z[9]);
                     const uint32_t zeros[4] = { low, low, high, high };
                     ATTN_UNROLL
-                    for (int r = 0; r < ATTN_RN; ++r)
+                    for (int r = 0; r < ATTN_RN; ++r) {
                         ATTN_FN(_mma)(w->o[r][n * per + m], zeros, weights[r]);
+                        if (ATTN_NARROW_EXACT)
+                            ATTN_FN(_mma)(w->o[r][n * per + m], zeros, rest[r]);
+                    }
                 }
             }
         }
