@@ -253,6 +253,8 @@ static void put_scaled(const scaling *s, const attn_params *p, const attn_tensor
                                  : zero;
     }
     oracle_store(t->dtype, t->data, index, value);
+    if (t->dtype == ATTN_E5M2 && isinf(value)) /* which a conversion makes the greatest number */
+        ((uint8_t *)t->data)[index] = value < 0 ? 0xfc : 0x7c;
 }
 
 /* Memory for scales of n[batch or page, token, head, dim], and their strides.  They lie in another order than tokens

@@ -18,8 +18,8 @@
 
 #include <attn/device/narrow.cuh>
 
-/* With O in f16 it shows what weights times scales are rounded to: it is made up for, or with groups what they have lost
- * is in a product of its own. */
+/* With O in f16 it shows what weights times scales are rounded to: it is made up for, or with groups what they have
+ * lost is in a product of its own. */
 #define ATTN_NARROW_EXACT (ATTN_DTYPE == ATTN_F16)
 
 /* The logarithm of V's scale that r follows, at most, either way: r of two warps must not be further apart than what
