@@ -142,7 +142,7 @@ attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    16,    warps=1
 attn_row(res1_backward, sm80, bf16, 8..512,     any, none, 8,     8,     warps=4+blocks=3)
 attn_row(res1_backward, sm80, bf16, 520..2048,  any, none, 8,     8,     warps=8)
 attn_row(res1_backward, sm80, bf16, 2056..4096, any, none, 4,     8,     warps=12+spill=64)
-attn_row(res1_backward, sm80, bf16, 4104..7168, any, none, 2,     8,     warps=12+spill=96)
+attn_row(res1_backward, sm80, bf16, 4104..7168, any, none, 2,     8,     warps=16+spill=160)
 attn_each([[T]], (f32, bf16, f16), [[
 attn_row(res1,          simt, T,    any,        any, none, 64,    64,    warps=8+blocks=2)
 attn_row(res1_backward, simt, T,    any,        any, none, 64,    64,    warps=8+blocks=2)
