@@ -14,6 +14,7 @@ Writes race.jsonl, race.csv and one race_dN.svg for each head dim (if gnuplot is
 """
 import argparse
 import csv
+import datetime
 import ctypes
 import importlib
 import json
@@ -340,8 +341,9 @@ def plot(rows, peers, out):
         names = ["attn"] + peers
         script = ["set terminal svg size 760,440 font 'sans,12' background 'white'",
                   "set output '%s'" % os.path.join(out, "race_d%d.svg" % dim), "set logscale x 2", "set key outside",
-                  "set title 'head dim %d, bf16, %s'" % (dim, torch.cuda.get_device_name()), "set grid",
-                  "set xlabel 'sequence length (16384 tokens in all)'", "set ylabel 'TFLOP/s'", "set yrange [0:]",
+                  "set title 'head dim %d, bf16, %s, %s'" % (dim, torch.cuda.get_device_name(), datetime.date.today()),
+                  "set grid", "set xlabel 'sequence length (16384 tokens in all)'", "set ylabel 'TFLOP/s'",
+                  "set yrange [0:]",
                   "plot " + ", ".join("'%s' index %d with linespoints lc %d dt %d title '%s%s'" %
                                       (data, n, names.index(name) + 1, 2 if causal else 1, name,
                                        ", causal" if causal else "") for n, (name, causal) in enumerate(curves))]
