@@ -25,4 +25,5 @@
 #define ATTN_WARPS 6
 #define ATTN_STAGES 2
 #define ATTN_ROWS 32
+#define ATTN_SPILL 8
 #include <attn/attn.cuh>
