@@ -685,9 +685,11 @@ int oracle_judge(const attn_params *p, const oracle_answer *a, oracle_verdict *v
     verdict->frobenius_plain = sqrt(plain_error / norm);
     verdict->max_abs = worst / fmax(1, largest);
     /* Scores that are themselves in the thousands cannot be better than f32 has them: the bars grow with
-     * the condition, 1 on any ordinary input.  Far below a bar the factor 2 would compare luck. */
+     * the condition, 1 on any ordinary input.  Far below a bar the factor 2 would compare luck, and where few keys
+     * matter also below what one rounding of a score in f32 makes of a weight. */
     double cap = bar.frobenius * fmax(1, condition / 24);
-    double twice = !a->plain ? cap : fmax(2 * verdict->frobenius_plain, bar.frobenius / 8 * fmax(1, condition / 256));
+    double luck = fmax(bar.frobenius / 8 * fmax(1, condition / 256), condition * 0x1p-24);
+    double twice = !a->plain ? cap : fmax(2 * verdict->frobenius_plain, luck);
     if (verdict->frobenius <= fmin(cap, twice) && verdict->max_abs <= bar.max_abs * fmax(1, condition / 24))
         return ok;
     if (!verdict->text[0])

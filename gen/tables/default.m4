@@ -31,7 +31,7 @@ attn_row(decode,  sm90, T:narrow, 128,     any, all,    8,    32,    warps=8+row
 attn_row(decode,  sm90, T:narrow, 128,     any, all,    16,   16,    warps=8+stages=3+rows=64+spill=16)
 attn_row(decode,  sm90, T:narrow, 64,      any, all,    16,   16,    warps=8+stages=4+rows=64)
 attn_row(decode,  sm90, T:narrow, 16..128, any, all,    16,   16,    warps=8+stages=3+rows=64+spill=24)
-attn_row(decode,  sm90, T:narrow, 16..256, any, all,    8,    16,    warps=6+stages=2+rows=32+spill=8)
+attn_row(decode,  sm90, T:narrow, 16..256, any, all,    8,    16,    warps=6+stages=2+rows=32+spill=24)
 attn_row(decode,  sm80, T:narrow, 16..128, any, all,    16,   16,    warps=4+rows=64+spill=52)
 attn_row(decode,  sm80, T:narrow, 16..256, any, all,    8,    16,    warps=4+rows=32+spill=128)
 ]])
@@ -142,7 +142,7 @@ attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    16,    warps=1
 attn_row(res1_backward, sm80, bf16, 8..512,     any, none, 8,     8,     warps=4+blocks=3)
 attn_row(res1_backward, sm80, bf16, 520..2048,  any, none, 8,     8,     warps=8)
 attn_row(res1_backward, sm80, bf16, 2056..4096, any, none, 4,     8,     warps=12+spill=64)
-attn_row(res1_backward, sm80, bf16, 4104..7168, any, none, 2,     8,     warps=16+spill=160)
+attn_row(res1_backward, sm80, bf16, 4104..7168, any, none, 2,     8,     warps=16+spill=296)
 attn_each([[T]], (f32, bf16, f16), [[
 attn_row(res1,          simt, T,    any,        any, none, 64,    64,    warps=8+blocks=2)
 attn_row(res1_backward, simt, T,    any,        any, none, 64,    64,    warps=8+blocks=2)

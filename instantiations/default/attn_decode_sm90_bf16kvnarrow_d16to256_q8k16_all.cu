@@ -25,5 +25,5 @@
 #define ATTN_WARPS 6
 #define ATTN_STAGES 2
 #define ATTN_ROWS 32
-#define ATTN_SPILL 8
+#define ATTN_SPILL 24
 #include <attn/attn.cuh>

@@ -9,5 +9,5 @@
 #define ATTN_TILE_Q 2
 #define ATTN_TILE_K 8
 #define ATTN_WARPS 16
-#define ATTN_SPILL 160
+#define ATTN_SPILL 296
 #include <attn/attn.cuh>

@@ -727,26 +727,31 @@ ATTN_DEVICE void ATTN_FN(_leave_box)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f)
     ++f->box_count;
 }
 
-/* The bias of numbers 8 n .. 8 n + 7 of S. */
-ATTN_DEVICE void ATTN_FN(_read_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, int f32,
-                                    int n, float *bias)
+/* Where a thread reads the bias of the tile at hand: of f32 from smem on, else in shared memory.  Nobody knows how it
+ * came about, or each read would work it out again. */
+ATTN_DEVICE int ATTN_FN(_box_at)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, int f32)
 {
-    const int lane = attn__lane(), rows = a->p.bias.stride[2] != 0;
-    if (f32) {
-        const int column = lane % 4 * 2; /* of 16, which are a panel */
+    const int lane = attn__lane(), row = a->p.bias.stride[2] ? f32 ? f->row : f->first + lane % 16 : 0;
+    const int piece = (f32 ? lane / 2 % 2 : lane / 16) ^ (row >> 1 & 3);
+    const int from = f32 ? lane % 2 * 8 : (int)f->base + (int)(f->box_count & 1) * (ATTN_BOX_BYTES / 2);
+    return attn__anew(ATTN_BOX_AT + row * 64 + piece * 16 + from);
+}
+
+/* The bias of numbers 8 n .. 8 n + 7 of S. */
+ATTN_DEVICE void ATTN_FN(_read_box)(const ATTN_FN(_args) *a, unsigned char *smem, int f32, int at, int n, float *bias)
+{
+    if (f32) { /* 16 columns are a panel */
+        const int eight = a->p.bias.stride[2] ? 8 * 64 : 0;
         ATTN_UNROLL
         for (int e = 0; e < 4; ++e) {
-            const int row = rows * (f->row + e % 2 * 8), piece = (column / 4 + e / 2 * 2) ^ (row >> 1 & 3);
-            const float2 pair = *(const float2 *)(const void *)(smem + ATTN_BOX_AT + n * ATTN_TILE_Q * 64 + row * 64 +
-                                                                piece * 16 + column % 4 * 4);
+            const float2 pair = *(const float2 *)(const void *)(smem + n * ATTN_TILE_Q * 64 + e % 2 * eight +
+                                                                (at ^ e / 2 * 32));
             bias[2 * e] = pair.x;
             bias[2 * e + 1] = pair.y;
         }
     } else {
-        const int row = rows * (f->first + lane % 16), piece = (n % 2 * 2 + lane / 16) ^ (row >> 1 & 3);
         uint32_t pair[4];
-        attn__ldmatrix_x4(pair, f->base + (uint32_t)(ATTN_BOX_AT + (f->box_count & 1) * (ATTN_BOX_BYTES / 2) +
-                                                     n / 2 * ATTN_TILE_Q * 64 + row * 64 + piece * 16));
+        attn__ldmatrix_x4(pair, (uint32_t)(n / 2 * ATTN_TILE_Q * 64 + (at ^ n % 2 * 32)));
         ATTN_UNROLL
         for (int e = 0; e < 4; ++e) {
             bias[2 * e] = ATTN_LOW(pair[e]);
@@ -760,11 +765,12 @@ ATTN_DEVICE void ATTN_FN(_read_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow
 ATTN_DEVICE void ATTN_FN(_add_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, float *s)
 {
     const float unit = ATTN_SOFTCAP && a->p.softcap > 0.0f ? a->p.softcap * ATTN_LOG2E : a->scale_log2;
-    const int equal = ATTN_FN(_job_at)(smem, f->count)->pass >= 2;
+    const int equal = ATTN_FN(_job_at)(smem, f->count)->pass >= 2, f32 = a->p.bias.dtype == ATTN_F32;
+    const int at = ATTN_FN(_box_at)(a, f, f32);
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NS / 8; ++n) {
         float bias[8];
-        ATTN_FN(_read_box)(a, f, smem, a->p.bias.dtype == ATTN_F32, n, bias);
+        ATTN_FN(_read_box)(a, smem, f32, at, n, bias);
         ATTN_UNROLL
         for (int e = 0; e < 8; ++e) {
             const float x = equal ? 0.0f : fmaf(s[8 * n + e], unit, bias[e] * ATTN_LOG2E);
@@ -1008,13 +1014,14 @@ ATTN_DEVICE int ATTN_FN(_weights_raw)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f
                                       int terms, const float *bias, const float *s, uint32_t *p)
 {
     float sum[2] = { 0.0f, 0.0f }, box[8];
+    const int at = ATTN_BOX ? ATTN_FN(_box_at)(a, f, f32) : 0;
     int most = 0;
-    (void)bias, (void)box;
+    (void)bias, (void)box, (void)at, (void)f32;
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NS / 4; ++n) {
         float x[4];
         if (ATTN_BOX && n % 2 == 0)
-            ATTN_FN(_read_box)(a, f, smem, f32, n / 2, box);
+            ATTN_FN(_read_box)(a, smem, f32, at, n / 2, box);
         ATTN_UNROLL
         for (int e = 0; e < 4; ++e) {
             const float qk = s[4 * n + e], z = qk * qk;
