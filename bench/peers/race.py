@@ -14,8 +14,8 @@ Writes race.jsonl, race.csv and one race_dN.svg for each head dim (if gnuplot is
 """
 import argparse
 import csv
-import datetime
 import ctypes
+import datetime
 import importlib
 import json
 import math

@@ -195,14 +195,20 @@ ATTN_DEVICE int ATTN_FN(_is_sloping)(const ATTN_FN(_args) *a)
     return ATTN_ALIBI && a->p.alibi_slopes && !ATTN_FN(_by_row)(a);
 }
 
+/* Whether boxes are of a bias in f32. */
+ATTN_DEVICE int ATTN_FN(_box_f32)(const ATTN_FN(_args) *a)
+{
+    return ATTN_BOX && !ATTN_BOX_MASK && a->p.bias.dtype == ATTN_F32;
+}
+
 /* Where the box of a tile lies, by their number: as long as they have room, two at a time. */
 ATTN_DEVICE int ATTN_FN(_box_stage)(const ATTN_FN(_args) *a, unsigned count)
 {
-    return !ATTN_BOX_MASK && a->p.bias.dtype == ATTN_F32 ? 0 : (int)(count & 1);
+    return ATTN_FN(_box_f32)(a) ? 0 : (int)(count & 1);
 }
 ATTN_DEVICE int ATTN_FN(_box_parity)(const ATTN_FN(_args) *a, unsigned count)
 {
-    return (int)(!ATTN_BOX_MASK && a->p.bias.dtype == ATTN_F32 ? count & 1 : count >> 1 & 1);
+    return (int)(ATTN_FN(_box_f32)(a) ? count & 1 : count >> 1 & 1);
 }
 
 /* The last keys of a slope come first: they have the greatest scores, so that r seldom has to be lifted.  The first and
@@ -447,7 +453,7 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, co
 ATTN_DEVICE void ATTN_FN(_load_box)(const ATTN_FN(_args) *a, ATTN_FN(_load) *w, const ATTN_FN(_unit) *u, int key)
 {
     const attn_tensor *const t = ATTN_BOX_MASK ? &a->p.mask : &a->p.bias;
-    const int columns = ATTN_BOX_MASK ? 64 : t->dtype == ATTN_F32 ? 16 : 32;
+    const int columns = ATTN_BOX_MASK ? 64 : ATTN_FN(_box_f32)(a) ? 16 : 32;
     const int panels = (ATTN_TILE_K + columns - 1) / columns, alike = t->stride[2] == 0;
     const int stage = ATTN_FN(_box_stage)(a, w->box_count);
     const uint32_t full = ATTN_FN(_barrier)(w->base, ATTN_BOX_FULL + stage);
@@ -765,7 +771,7 @@ ATTN_DEVICE void ATTN_FN(_read_box)(const ATTN_FN(_args) *a, unsigned char *smem
 ATTN_DEVICE void ATTN_FN(_add_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, float *s)
 {
     const float unit = ATTN_SOFTCAP && a->p.softcap > 0.0f ? a->p.softcap * ATTN_LOG2E : a->scale_log2;
-    const int equal = ATTN_FN(_job_at)(smem, f->count)->pass >= 2, f32 = a->p.bias.dtype == ATTN_F32;
+    const int equal = ATTN_FN(_job_at)(smem, f->count)->pass >= 2, f32 = ATTN_FN(_box_f32)(a);
     const int at = ATTN_FN(_box_at)(a, f, f32);
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NS / 8; ++n) {
@@ -1076,7 +1082,7 @@ ATTN_DEVICE int ATTN_FN(_weights)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, un
     const int raw = (ATTN_BOX ? ATTN_FN(_has_boxes)(a) : ATTN_RAW && a->p.softcap > 0.0f && f->wild < 2) && !first &&
                     !(ATTN_BLANK && f->blank) && !f->edge;
     if (ATTN_RAW) {
-        const int f32 = ATTN_BOX && a->p.bias.dtype == ATTN_F32;
+        const int f32 = ATTN_FN(_box_f32)(a);
         if (raw && (f32                         ? ATTN_FN(_weights_raw)(a, f, smem, 1, 3, bias, s, p)
                     : ATTN_SOFTCAP && !f->wild ? ATTN_FN(_weights_raw)(a, f, smem, 0, 2, bias, s, p)
                                                 : ATTN_FN(_weights_raw)(a, f, smem, 0, 3, bias, s, p)))
@@ -1266,12 +1272,6 @@ ATTN_DEVICE void ATTN_FN(_store_part)(const ATTN_FN(_args) *a, const ATTN_FN(_fl
     }
 }
 
-/* The word of the lane whose number differs in the bits of `mask`. */
-ATTN_DEVICE uint32_t ATTN_FN(_swap)(uint32_t x, int mask)
-{
-    return __float_as_uint(attn__shuffle_xor(__uint_as_float(x), mask));
-}
-
 /* By 16 bytes: four lanes that have pairs of the same row exchange them. */
 ATTN_DEVICE void ATTN_FN(_store_wide)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u,
                                       const float *o)
@@ -1284,20 +1284,13 @@ ATTN_DEVICE void ATTN_FN(_store_wide)(const ATTN_FN(_args) *a, const ATTN_FN(_fl
             (uint16_t *)a->p.o.data + ATTN_FN(_o_at)(a, u, at.i, ATTN_FN(_head)(a, u, at)) + 8 * q;
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NO / 4; n += 4) {
-            uint32_t x[4], y, z;
+            uint32_t x[4];
             ATTN_UNROLL
             for (int e = 0; e < 4; ++e)
                 x[e] = n + e < ATTN_NO / 4 ? ATTN_PACK(o[(n + e) % (ATTN_NO / 4) * 4 + 2 * r],
                                                        o[(n + e) % (ATTN_NO / 4) * 4 + 2 * r + 1])
                                            : 0;
-            y = ATTN_FN(_swap)(q & 1 ? x[0] : x[1], 1);
-            z = ATTN_FN(_swap)(q & 1 ? x[2] : x[3], 1);
-            x[0] = q & 1 ? y : x[0], x[1] = q & 1 ? x[1] : y;
-            x[2] = q & 1 ? z : x[2], x[3] = q & 1 ? x[3] : z;
-            y = ATTN_FN(_swap)(q & 2 ? x[0] : x[2], 2);
-            z = ATTN_FN(_swap)(q & 2 ? x[1] : x[3], 2);
-            x[0] = q & 2 ? y : x[0], x[2] = q & 2 ? x[2] : y;
-            x[1] = q & 2 ? z : x[1], x[3] = q & 2 ? x[3] : z;
+            ATTN_FN(_exchange)(x);
             if (f->row + 8 * r < u->rows && 8 * (n + q) < dim_v)
                 *(uint4 *)(void *)(to + 8 * n) = make_uint4(x[0], x[1], x[2], x[3]);
         }

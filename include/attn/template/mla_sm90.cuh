@@ -702,30 +702,17 @@ ATTN_DEVICE void ATTN_FN(_last)(ATTN_FN(_flow) *f, unsigned char *smem, unsigned
 
 /* ---- the end of a unit ------------------------------------------------------------------------------- */
 
-/* The word of the lane whose number differs in the bits of `mask`. */
-ATTN_DEVICE uint32_t ATTN_FN(_swap)(uint32_t x, int mask)
-{
-    return __float_as_uint(attn__shuffle_xor(__uint_as_float(x), mask));
-}
-
 /* Half a row of O by 16 bytes: four lanes that have pairs of the same row exchange them. */
 ATTN_DEVICE void ATTN_FN(_store_wide)(uint16_t *to, int there, float scale, const float *o)
 {
     const int q = attn__lane() % 4;
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NO / 4; n += 4) {
-        uint32_t x[4], y, z;
+        uint32_t x[4];
         ATTN_UNROLL
         for (int e = 0; e < 4; ++e)
             x[e] = ATTN_PACK(o[4 * (n + e)] * scale, o[4 * (n + e) + 1] * scale);
-        y = ATTN_FN(_swap)(q & 1 ? x[0] : x[1], 1);
-        z = ATTN_FN(_swap)(q & 1 ? x[2] : x[3], 1);
-        x[0] = q & 1 ? y : x[0], x[1] = q & 1 ? x[1] : y;
-        x[2] = q & 1 ? z : x[2], x[3] = q & 1 ? x[3] : z;
-        y = ATTN_FN(_swap)(q & 2 ? x[0] : x[2], 2);
-        z = ATTN_FN(_swap)(q & 2 ? x[1] : x[3], 2);
-        x[0] = q & 2 ? y : x[0], x[2] = q & 2 ? x[2] : y;
-        x[1] = q & 2 ? z : x[1], x[3] = q & 2 ? x[3] : z;
+        ATTN_FN(_exchange)(x);
         if (there)
             *(uint4 *)(void *)(to + 8 * (n + q)) = make_uint4(x[0], x[1], x[2], x[3]);
     }
