@@ -85,29 +85,41 @@ static void refused(const attn_instance *instance, case_call *call, attn_status 
     CHECK(untouched(&call->o) && untouched(&call->lse));
 }
 
-/* Number n of `bad`, on an instance that finds it, or one that does not. */
-static void spoilt(const attn_instance *t, size_t n, int finds)
+/* Runs number n of `bad` with `value` in the spoilt place; `call` is the caller's to free. */
+static void with_value(const attn_instance *t, size_t n, int value, case_call *call, attn_status want, char *text,
+                       size_t size)
 {
-    case_call call;
     gpu_call there;
     attn_info info;
-    char text[300] = "";
-    make(t, bad[n].varlen, bad[n].paged, &call);
-    attn_status status = attn_list_query(&t, 1, &call.p, &info);
+    make(t, bad[n].varlen, bad[n].paged, call);
+    attn_status status = attn_list_query(&t, 1, &call->p, &info);
     CHECK_MSG(status == ATTN_OK, "%s", info.text);
-    CHECK(!gpu_open(&call.p, &there));
-    if (check_failed()) {
-        case_free(&call);
+    CHECK(!gpu_open(&call->p, &there));
+    if (check_failed())
         return;
-    }
-    gpu_spoil(&there, bad[n].field, bad[n].index, bad[n].value);
-    status = gpu_run(&there, t, info.workspace, text, sizeof text);
-    CHECK_MSG(status == (finds ? ATTN_ERR_ARG : ATTN_OK), "%s: %s", attn_status_name(status), text);
-    if (finds)
+    gpu_spoil(&there, bad[n].field, bad[n].index, value);
+    status = gpu_run(&there, t, info.workspace, text, size);
+    CHECK_MSG(status == want, "%s: %s", attn_status_name(status), text);
+    char trouble[300];
+    CHECK_MSG(gpu_close(&there, trouble, sizeof trouble), "%s", trouble);
+}
+
+/* Number n of `bad`, on an instance that finds it, or one that does not: a length is then the nearest one allowed. */
+static void spoilt(const attn_instance *t, size_t n, int finds)
+{
+    case_call call, clamped;
+    char text[300] = "";
+    int least, most;
+    with_value(t, n, bad[n].value, &call, finds ? ATTN_ERR_ARG : ATTN_OK, text, sizeof text);
+    if (finds && !check_failed()) {
         CHECK_MSG(!strncmp(text, bad[n].text, strlen(bad[n].text)), "says: %s", text);
-    CHECK_MSG(gpu_close(&there, text, sizeof text), "%s", text);
-    if (finds)
         CHECK(untouched(&call.o) && untouched(&call.lse));
+    } else if (!strncmp(bad[n].field, "seqused", 7) && !check_failed()) {
+        CHECK(sscanf(strstr(bad[n].text, "must be"), "must be %d to %d", &least, &most) == 2);
+        with_value(t, n, bad[n].value < least ? least : most, &clamped, ATTN_OK, text, sizeof text);
+        CHECK(case_same_bits(&call, clamped.o.data, clamped.lse.data));
+        case_free(&clamped);
+    }
     case_free(&call);
 }
 
@@ -154,25 +166,28 @@ int main(int argc, char **argv)
     const attn_instance *list[MOST];
     size_t listed, count = 0;
     const attn_instance *const *all = tested_instances(&listed);
-    attn_device d;
+    attn_device d = {0};
     char text[200];
     check_begin(argc, argv);
 #ifdef ATTN_EMULATED
-    emu_set.cc = 80;
     emu_set.sms = 4;
-    emu_set.shared_optin = 163 << 10;
 #endif
     for (size_t n = 0; n < listed && count < MOST; n++) {
         const attn_instance *t = all[n];
         if (t->device && attn__attends(t) && (!t->rows || t->rows >= 2 * QUERIES))
             list[count++] = t;
     }
-    attn_list_query_device(list, count, &d);
-    for (size_t n = 0; n < count; n++)
+    for (size_t n = 0; n < count; n++) {
+#ifdef ATTN_EMULATED
+        emu_set.cc = list[n]->arch == ATTN_ARCH_SM90 ? 90 : 80;
+        emu_set.shared_optin = emu_set.cc == 90 ? 227 << 10 : 163 << 10;
+#endif
+        attn_list_query_device(list, count, &d);
         if (case_executes(list[n], text, sizeof text))
             on_device(list[n], &d);
         else if (d.cc && check_case("%s", list[n]->name))
             check_skip(text);
+    }
 #ifdef ATTN_EMULATED
     emu_set.cc = d.cc = 0;
 #endif
