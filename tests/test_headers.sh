@@ -4,7 +4,7 @@
 . "$(dirname "$0")/check.sh"
 cd "$tmp" || exit 1
 strict='-Wall -Wextra -Werror -Wundef'
-nvcc_strict='-std=c++17 --Werror=all-warnings -Xcompiler=-Wall,-Wextra -gencode=arch=compute_90a,code=sm_90a'
+nvcc_strict='-std=c++11 --Werror=all-warnings -Xcompiler=-Wall,-Wextra -gencode=arch=compute_90a,code=sm_90a'
 
 have() { command -v "$1" >/dev/null 2>&1; }
 claims() { printf '%s\n' "$comment" | grep -q "$1"; }

@@ -72,20 +72,24 @@ function most(a, b) { return a > b ? a : b }
         clock += field[n - 1]
     on = field[5]
     sub(/^(compute|sm)_/, "", on)
-    if (phase ~ /^(cicc|ptxas|gcc \(preprocessing 1\))$/)
-        alone[on] += field[n - 1]
+    if (phase ~ /^(cicc|gcc \(preprocessing 1\))$/)
+        front[on] += field[n - 1]
+    else if (phase == "ptxas")
+        back[on] += field[n - 1]
     else
         shared += field[n - 1]
-    if (phase == "ptxas")
-        real[on]
 }
 
 /^cpu / { cpu = 60 * $2 + $3 + 60 * $4 + $5 }
 
 END {
     close_kernel()
-    for (on in real)
-        printf "%.2f %s sm_%s\n", (shared + alone[on]) / clock * cpu, name, on >"/dev/stderr"
+    for (on in back) {
+        by = 0 # the front end whose PTX this processor's code is made of
+        for (f in front)
+            by = f + 0 <= on + 0 && f + 0 > by + 0 ? f : by
+        printf "%.2f %s sm_%s\n", (shared + front[by] + back[on]) / clock * cpu, name, on >"/dev/stderr"
+    }
 }
 END
 

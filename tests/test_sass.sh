@@ -54,7 +54,7 @@ END2
 
 # one NAME FILE: compiles it and reads the code.
 one() {
-    runs "$1: compile" "$NVCC" -std=c++17 -O3 -gencode=arch=compute_90a,code=sm_90a -I"$root/include" -cubin -o out.cubin \
+    runs "$1: compile" "$NVCC" -std=c++11 -O3 -gencode=arch=compute_90a,code=sm_90a -I"$root/include" -cubin -o out.cubin \
         "$2" || return
     od -An -tx8 -v -w16 out.cubin >words
     runs "$1: waits" awk -v row="$1" -v scores="$(sed -n 's/^#define ATTN_TILE_K *\([0-9]*\)$/\1 \/ 2/p' "$2" |
