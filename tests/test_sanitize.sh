@@ -19,19 +19,22 @@ quiet() {
 echo 'int main(void) { return 0; }' >one.c
 if $CC -fsanitize=address,undefined one.c -o one 2>/dev/null && ./one; then
     # The table of CI has each arch and kind of row; all types of all kernels would take a quarter of an hour.
+    whole="test_run test_modes test_semantics test_instances test_real test_far test_append test_res fuzz_api"
+    once="test_emu test_emulated" # --count 1
     runs "configure" "$MESON" setup asan "$root" -Dtable=ci -Dcuda=disabled -Db_sanitize=address,undefined \
-        -Db_lundef=false -Dbench=false && runs "build" ninja -C asan || exit 1
+        -Db_lundef=false -Dbench=false -Doptimization=1 || exit 1
+    # shellcheck disable=SC2046,SC2086
+    runs "build" ninja -C asan $(printf 'tests/%s ' $whole $once test_property) || exit 1
     # A report of UBSan is no failure unless it is told to be.
     UBSAN_OPTIONS=halt_on_error=1:print_stacktrace=1
     export UBSAN_OPTIONS
-    for t in test_run test_modes test_semantics test_instances test_real test_far; do
+    for t in $whole; do
         quiet "$t under ASan and UBSan" asan/tests/$t
     done
-    for t in test_emu test_emulated; do # the second only where m4 is
-        [ ! -x asan/tests/$t ] || quiet "$t under ASan and UBSan" asan/tests/$t --count 1
+    for t in $once; do
+        quiet "$t under ASan and UBSan" asan/tests/$t --count 1
     done
     quiet "test_property under ASan and UBSan" asan/tests/test_property --count 600
-    quiet "fuzz_api under ASan and UBSan" asan/tests/fuzz_api
 else
     skip "$CC has no -fsanitize=address,undefined"
 fi
