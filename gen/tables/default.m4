@@ -137,7 +137,7 @@ attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    8,     warps=8
 attn_row(res1,          sm80, T,    4104..7168, any, none, 64,    8,     warps=14)
 attn_row(res1,          sm80, T,    8..512,     any, none, 64,    16,    warps=4+blocks=3)
 attn_row(res1,          sm80, T,    520..2048,  any, none, 64,    16,    warps=8+blocks=2)
-attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    16,    warps=16+spill=20)
+attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    16,    warps=16)
 ]])
 attn_row(res1_backward, sm80, bf16, 8..512,     any, none, 8,     8,     warps=4+blocks=3)
 attn_row(res1_backward, sm80, bf16, 520..2048,  any, none, 8,     8,     warps=8)

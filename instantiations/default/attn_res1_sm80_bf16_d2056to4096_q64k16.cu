@@ -9,5 +9,4 @@
 #define ATTN_TILE_Q 64
 #define ATTN_TILE_K 16
 #define ATTN_WARPS 16
-#define ATTN_SPILL 20
 #include <attn/attn.cuh>
