@@ -141,7 +141,7 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
 #define ATTN_LOAD_REGISTERS \
     (ATTN_GROUPS == 1 ? 56 : ATTN_GROUPS == 2 ? (ATTN_WIDE_PLAN ? 40 : 24) : ATTN_GROUPS == 3 ? 32 : 24)
 #define ATTN_REGISTERS \
-    (ATTN_GROUPS == 1 ? 256 : ATTN_GROUPS == 2 ? (ATTN_WIDE_PLAN ? 232 : 240) : ATTN_GROUPS == 3 ? 160 : 120)
+    (ATTN_GROUPS == 1 ? 256 : ATTN_GROUPS == 2 ? (ATTN_WIDE_PLAN ? 232 : 240) : ATTN_GROUPS == 3 ? 160 : 112)
 #define ATTN_TWO_P \
     (ATTN_CHANGES <= 1 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
 /* 1: under a diagonal the first of two warpgroups leaves out a unit's last tile, of which its rows see nothing. */
