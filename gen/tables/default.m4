@@ -21,7 +21,7 @@ attn_row(decode,  sm80, T,     16..128,     any, all,    16,   16,    warps=3+ro
 attn_row(decode,  sm80, T,     16..256,     any, all,    8,    16,    warps=2+rows=32)
 ]])
 //
-// What some rows of decode, mla and res1 spill has not been timed apart from the rest.
+// What some rows of decode and res1 spill has not been timed apart from the rest.
 //
 // The same with K and V of 8 or 4 bits, whatever the scales.
 //
@@ -40,7 +40,7 @@ attn_row(decode,  sm80, T:narrow, 16..256, any, all,    8,    16,    warps=4+row
 //
 //       KERNEL   ARCH  DTYPE  HEAD_DIM     GQA  FLAGS  TILE_Q TILE_K TUNE
 attn_each([[T]], (bf16, f16), [[
-attn_row(mla,     sm90, T,     576/512,     any, all,    64,   48,    stages=3+spill=8)
+attn_row(mla,     sm90, T,     576/512,     any, all,    64,   48,    stages=3)
 ]])
 //
 // Hopper, where tensors are dense or packed: TMA cannot follow a page table.  What a decoder needs has rows of its

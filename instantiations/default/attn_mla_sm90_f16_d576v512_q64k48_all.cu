@@ -13,5 +13,4 @@
 #define ATTN_TILE_Q 64
 #define ATTN_TILE_K 48
 #define ATTN_STAGES 3
-#define ATTN_SPILL 8
 #include <attn/attn.cuh>
