@@ -145,10 +145,10 @@ ATTN_DEVICE int64_t ATTN_FN(_dim_at)(const attn_tensor *t, int d)
     return t->dim_block ? d / t->dim_block * t->stride[3] + d % t->dim_block : d * t->stride[3];
 }
 
-/* Eight dims of a row from d on; zeros beyond its last. */
-ATTN_DEVICE void ATTN_FN(_read)(const ATTN_FN(_side) *side, int64_t at, int d, float *x)
+/* Eight dims of a row from d on; zeros beyond its last.  plain: as _strips has it. */
+ATTN_DEVICE void ATTN_FN(_read)(const ATTN_FN(_side) *side, int plain, int64_t at, int d, float *x)
 {
-    if (side->wide_from && d < side->dim) {
+    if (plain || (side->wide_from && d < side->dim)) {
         ATTN_FN(_get8)(side->from.data, at + d, side->from.dtype, x);
         return;
     }
@@ -186,19 +186,19 @@ ATTN_DEVICE void ATTN_FN(_angles)(const attn__rope *r, int rotated, int64_t posi
 }
 
 /* The same dims, rotated. */
-ATTN_DEVICE void ATTN_FN(_read_rotated)(const ATTN_FN(_side) *side, const attn__rope *r, int64_t at, int d,
+ATTN_DEVICE void ATTN_FN(_read_rotated)(const ATTN_FN(_side) *side, const attn__rope *r, int plain, int64_t at, int d,
                                         const float *sine, const float *cosine, float *x)
 {
     float other[8];
-    ATTN_FN(_read)(side, at, d, x);
+    ATTN_FN(_read)(side, plain, at, d, x);
     if (d >= 2 * r->half)
         return;
     if (r->style == ATTN_ROPE_INTERLEAVED) {
         ATTN_UNROLL
         for (int e = 0; e < 8; ++e)
             other[e] = x[e ^ 1];
-    } else if (side->wide_from && r->half % 8 == 0) {
-        ATTN_FN(_read)(side, at, attn__rope_other(r, d), other);
+    } else if (plain || (side->wide_from && r->half % 8 == 0)) {
+        ATTN_FN(_read)(side, plain, at, attn__rope_other(r, d), other);
     } else {
         ATTN_UNROLL
         for (int e = 0; e < 8; ++e)
@@ -269,9 +269,9 @@ ATTN_DEVICE void ATTN_FN(_write_narrow)(const ATTN_FN(_side) *side, int64_t at, 
     }
 }
 
-ATTN_DEVICE void ATTN_FN(_write)(const ATTN_FN(_side) *side, int64_t at, int d, const float *x)
+ATTN_DEVICE void ATTN_FN(_write)(const ATTN_FN(_side) *side, int plain, int64_t at, int d, const float *x)
 {
-    if (side->wide_to) {
+    if (plain || side->wide_to) {
         ATTN_FN(_put8)(side->to.data, at + ATTN_FN(_dim_at)(&side->to, d), side->to.dtype, x);
     } else {
         ATTN_UNROLL
@@ -282,8 +282,8 @@ ATTN_DEVICE void ATTN_FN(_write)(const ATTN_FN(_side) *side, int64_t at, int d, 
 }
 
 /* Eight dims of the head: zeros if there is no such head or dim. */
-ATTN_DEVICE void ATTN_FN(_take)(const ATTN_FN(_args) *a, const ATTN_FN(_strip) *s, int h, int d, const float *sine,
-                                const float *cosine, float *x)
+ATTN_DEVICE void ATTN_FN(_take)(const ATTN_FN(_args) *a, const ATTN_FN(_strip) *s, int plain, int h, int d,
+                                const float *sine, const float *cosine, float *x)
 {
     const ATTN_FN(_side) *side = &a->side[s->side];
     const int64_t at = s->from + (s->head + h) * side->from.stride[2];
@@ -293,9 +293,9 @@ ATTN_DEVICE void ATTN_FN(_take)(const ATTN_FN(_args) *a, const ATTN_FN(_strip) *
     if (h >= s->heads || d >= side->dim)
         return;
     if (side->rotated)
-        ATTN_FN(_read_rotated)(side, &a->rope, at, d, sine, cosine, x);
+        ATTN_FN(_read_rotated)(side, &a->rope, plain, at, d, sine, cosine, x);
     else
-        ATTN_FN(_read)(side, at, d, x);
+        ATTN_FN(_read)(side, plain, at, d, x);
 }
 
 /* Eight dims of a narrow type, divided by their scale; most: of the group, where that is computed. */
@@ -329,18 +329,18 @@ ATTN_DEVICE int ATTN_FN(_greatest)(const ATTN_FN(_args) *a, const ATTN_FN(_strip
     ATTN_NO_UNROLL
     for (int t = a->tall ? d % step : d; t < (a->tall ? a->dims + step : d + 1); t += step) {
         ATTN_FN(_angles)(&a->rope, rotated, s->position, t, sine, cosine);
-        ATTN_FN(_take)(a, s, h, t, sine, cosine, x);
+        ATTN_FN(_take)(a, s, 0, h, t, sine, cosine, x);
         if (!group || t == d)
             most = ATTN_FN(_most_of)(x, most);
     }
     return ATTN_FN(_most)(most, a->lanes, group ? group : step);
 }
 
-/* All strips of a block.  narrow, a constant: may something be stored in 8 or 4 bits? */
-ATTN_DEVICE void ATTN_FN(_strips)(const ATTN_FN(_args) *a, int narrow)
+/* All strips of a block.  plain, a constant: nothing is stored in 8 or 4 bits, and all rows move in pieces of 8. */
+ATTN_DEVICE void ATTN_FN(_strips)(const ATTN_FN(_args) *a, int plain)
 {
     const int lanes = a->lanes, own = 8 * (attn__lane() & (lanes - 1)), step = 8 * lanes;
-    const int heads = narrow ? 1 : 4; /* at once, so that their loads are under way together */
+    const int heads = plain ? 4 : 1; /* at once, so that their loads are under way together */
     const int64_t at_once = (int64_t)gridDim.x * (ATTN_THREADS / lanes);
     const int64_t before = ((int64_t)blockIdx.x * ATTN_THREADS + threadIdx.x / 32 * 32) / lanes;
     for (int64_t n = before; n < a->strips; n += at_once) {
@@ -353,21 +353,21 @@ ATTN_DEVICE void ATTN_FN(_strips)(const ATTN_FN(_args) *a, int narrow)
             ATTN_NO_UNROLL
             for (int h = 0; h < a->each; h += heads) {
                 float x[4][8];
-                const int most = narrow && a->compute ? ATTN_FN(_greatest)(a, &s, h, d) : 0;
+                const int most = !plain && a->compute ? ATTN_FN(_greatest)(a, &s, h, d) : 0;
                 ATTN_UNROLL
                 for (int e = 0; e < heads; ++e)
-                    ATTN_FN(_take)(a, &s, h + e, d, sine, cosine, x[e]);
+                    ATTN_FN(_take)(a, &s, plain, h + e, d, sine, cosine, x[e]);
                 ATTN_UNROLL
                 for (int e = 0; e < heads; ++e) {
                     if (h + e >= s.heads || d >= side->dim)
                         continue;
                     const int64_t to = s.to + (s.head + h + e) * side->to.stride[2];
-                    if (narrow && side->to.dtype > ATTN_BF16) {
+                    if (!plain && side->to.dtype > ATTN_BF16) {
                         if (side->scale.scale)
                             ATTN_FN(_scale)(side, &s, h + e, d, most, x[e]);
                         ATTN_FN(_write_narrow)(side, to, d, x[e]);
                     } else {
-                        ATTN_FN(_write)(side, to, d, x[e]);
+                        ATTN_FN(_write)(side, plain, to, d, x[e]);
                     }
                 }
             }
@@ -379,7 +379,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, 2)
 {
     ATTN_FN(_strips)(&a, 0);
 }
-ATTN_GLOBAL(ATTN_FN(_narrow_kernel), ATTN_FN(_args), ATTN_THREADS, 2)
+ATTN_GLOBAL(ATTN_FN(_plain_kernel), ATTN_FN(_args), ATTN_THREADS, 2)
 {
     ATTN_FN(_strips)(&a, 1);
 }
@@ -389,6 +389,7 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, const attn_append_para
     ATTN_FN(_args) a;
     const attn_tensor *const from[] = { &n->k, &n->v, &p->q }, *const to[] = { &p->k, &p->v, &n->q };
     const int compute = (n->flags & ATTN_APPEND_SCALES) != 0;
+    int plain = p->k.dtype <= ATTN_BF16 && (p->rope_style == ATTN_ROPE_INTERLEAVED || p->rope_dim % 16 == 0);
     memset(&a, 0, sizeof a);
     a.p = *p;
     a.rope = attn__rope_make(p->rope_style, p->rope_dim, p->rope_base, p->rope_cos, p->rope_sin);
@@ -412,6 +413,7 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, const attn_append_para
                                                        : 8;
         s->wide_from = ATTN_FN(_in_pieces)(&s->from, s->dim, 8, bits_from, 16);
         s->wide_to = ATTN_FN(_in_pieces)(&s->to, s->dim, 8, bits_to, bits_to < 16 ? bits_to : 16);
+        plain &= s->wide_from && s->wide_to;
         a.dims = s->dim > a.dims ? s->dim : a.dims;
         a.per_token += s->strips;
     }
@@ -432,9 +434,8 @@ static attn_status ATTN_FN(_launch)(const attn_params *p, const attn_append_para
     a.tall = 8 * a.lanes < a.dims && (!p->k_scale.group || !p->v_scale.group);
     const int64_t per_block = ATTN_THREADS / a.lanes, blocks = (a.strips + per_block - 1) / per_block;
     const unsigned grid = blocks < ATTN_GRID_MOST ? (unsigned)blocks : ATTN_GRID_MOST;
-    const cudaError_t e = p->k.dtype > ATTN_BF16
-                              ? ATTN_LAUNCH(ATTN_FN(_narrow_kernel), grid, ATTN_THREADS, 0, stream, &a)
-                              : ATTN_LAUNCH(ATTN_FN(_kernel), grid, ATTN_THREADS, 0, stream, &a);
+    const cudaError_t e = plain ? ATTN_LAUNCH(ATTN_FN(_plain_kernel), grid, ATTN_THREADS, 0, stream, &a)
+                                : ATTN_LAUNCH(ATTN_FN(_kernel), grid, ATTN_THREADS, 0, stream, &a);
     return e == cudaSuccess ? ATTN_OK : ATTN_ERR_CUDA;
 }
 
