@@ -42,6 +42,7 @@
 #endif
 
 #include <attn/template/plan_cuda.cuh>
+#include <attn/device/narrow.cuh>
 #include <attn/template/unit_cuda.cuh>
 #include <attn/template/score_cuda.cuh>
 #include <attn/template/finish_cuda.cuh>
@@ -173,24 +174,38 @@ ATTN_DEVICE uint4 ATTN_FN(_fetch_kv)(const attn_tensor *t, const attn_scale *s, 
     return x;
 }
 
-/* Number n of the elements in two words, as it is stored. */
-ATTN_DEVICE float ATTN_FN(_stored)(int dtype, uint32_t low, uint32_t high, int n)
-{
-    const uint8_t byte = (uint8_t)((n < 4 ? low : high) >> 8 * (n % 4));
-    return dtype == ATTN_E4M3   ? attn__e4m3_to_f32(byte)
-           : dtype == ATTN_E5M2 ? attn__e5m2_to_f32(byte)
-           : dtype == ATTN_INT8 ? (float)(int8_t)byte
-                                : (float)((int)(low << (28 - 4 * n)) >> 28);
-}
-
 /* Such a piece as 8 floats. */
 ATTN_DEVICE void ATTN_FN(_stash_narrow)(float *to, uint4 x, int dtype)
 {
     const float scale = attn__f32_from_bits(x.z), zero = attn__f32_from_bits(x.w);
+    uint32_t pair[4];
     float y[8];
+    if (dtype == ATTN_INT4) {
+        attn__int4_to_f16x2(x.x, pair);
+    } else if (dtype == ATTN_E4M3) {
+        attn__e4m3_to_f16x2(x.x, pair);
+        attn__e4m3_to_f16x2(x.y, pair + 2);
+    } else if (dtype == ATTN_E5M2) {
+        attn__e5m2_to_f16x2(x.x, pair);
+        attn__e5m2_to_f16x2(x.y, pair + 2);
+    } else {
+        attn__int8_to_f16x2(x.x, pair);
+        attn__int8_to_f16x2(x.y, pair + 2);
+    }
+    if (dtype == ATTN_INT4) { /* 4 apart, then 2 */
+        ATTN_UNROLL
+        for (int n = 0; n < 4; ++n)
+            y[n] = attn__low_f16(pair[n]), y[n + 4] = attn__high_f16(pair[n]);
+    } else {
+        ATTN_UNROLL
+        for (int n = 0; n < 4; ++n) {
+            y[n / 2 * 4 + n % 2] = attn__low_f16(pair[n]);
+            y[n / 2 * 4 + n % 2 + 2] = attn__high_f16(pair[n]);
+        }
+    }
     ATTN_UNROLL
     for (int n = 0; n < 8; ++n)
-        y[n] = (ATTN_FN(_stored)(dtype, x.x, x.y, n) - zero) * scale;
+        y[n] = (y[n] - zero) * scale;
     *(float4 *)to = make_float4(y[0], y[1], y[2], y[3]);
     *(float4 *)(to + 4) = make_float4(y[4], y[5], y[6], y[7]);
 }
@@ -215,13 +230,20 @@ ATTN_DEVICE void ATTN_FN(_stash)(float *to, uint4 x, int dtype)
     }
 }
 
-/* One element of a row of a narrow type. */
-ATTN_DEVICE float ATTN_FN(_narrow)(const attn_tensor *t, const attn_scale *s, ATTN_FN(_at) at, int64_t scale_at, int d)
+/* Element d of a row of a narrow type, the n-th in memory. */
+ATTN_DEVICE float ATTN_FN(_narrow)(const attn_tensor *t, const attn_scale *s, ATTN_FN(_at) at, int64_t n,
+                                   int64_t scale_at, int d)
 {
-    const int64_t n = ATTN_FN(_dim_at)(t, d);
-    const int is_int4 = t->dtype == ATTN_INT4;
-    const uint8_t byte = at[is_int4 ? n / 2 : n];
-    const float x = ATTN_FN(_stored)(t->dtype, is_int4 && n % 2 ? (uint32_t)byte >> 4 : byte, 0, 0);
+    const int dtype = t->dtype, is_int4 = dtype == ATTN_INT4;
+    const uint32_t byte = at[is_int4 ? n / 2 : n];
+    uint32_t pair[2];
+    float x;
+    if (dtype == ATTN_E4M3)
+        attn__e4m3_to_f16x2(byte, pair), x = attn__low_f16(pair[0]);
+    else if (dtype == ATTN_E5M2)
+        x = attn__low_f16(byte << 8);
+    else
+        x = (float)(is_int4 ? (int)(byte << (n % 2 ? 24 : 28)) >> 28 : (int8_t)byte);
     if (!(ATTN_SCALED && s->scale))
         return x;
     scale_at += s->group ? d / s->group * s->stride[3] : 0;
@@ -247,7 +269,7 @@ ATTN_DEVICE void ATTN_FN(_gather)(const attn_tensor *t, const attn_scale *s, con
             if (n < rows * width && at[row] && d0 + d < dim) {
                 const int64_t from = ATTN_FN(_dim_at)(t, d0 + d);
                 if (dtype > ATTN_BF16)
-                    x[e] = ATTN_FN(_narrow)(t, s, at[row], ATTN_SCALED ? scales[row] : 0, d0 + d);
+                    x[e] = ATTN_FN(_narrow)(t, s, at[row], from, ATTN_SCALED ? scales[row] : 0, d0 + d);
                 else if (dtype == ATTN_F32)
                     x[e] = ((const float *)(const void *)at[row])[from];
                 else if (dtype == ATTN_F16)
