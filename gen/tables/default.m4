@@ -83,11 +83,12 @@ attn_row(forward, sm90, T,     16..256,     any, all,                           
 //       KERNEL   ARCH  DTYPE  HEAD_DIM     GQA  FLAGS  TILE_Q TILE_K TUNE
 attn_each([[T]], (bf16, f16), [[
 attn_row(forward, sm80, T,     64,          any, causal, 128,  128,   blocks=2+spill=16) // on sm_80
+attn_row(forward, sm80, T,     96,          any, causal, 128,  64,    blocks=2)
 attn_row(forward, sm80, T,     128,         any, causal, 128,  64,    blocks=2+spill=64)
 attn_row(forward, sm80, T,     256,         any, causal, 64,   64,    stages=1+blocks=2)
 attn_row(forward, sm80, T,     192/128,     any, all,    64,   64,    stages=1+blocks=2)
 attn_row(forward, sm80, T,     16..64,      any, all,    128,  64,    blocks=2)
-attn_row(forward, sm80, T,     16..128,     any, all,    128,  48,    blocks=2+spill=48)
+attn_row(forward, sm80, T,     16..128,     any, all,    128,  48,    blocks=2)
 attn_row(forward, sm80, T,     16..256,     any, all,    64,   64,    stages=1+blocks=2)
 ]])
 attn_row(forward, sm75, f16,   16..64,      any, all,    64,   64,    stages=1+blocks=2)

@@ -20,5 +20,4 @@
 #define ATTN_TILE_Q 128
 #define ATTN_TILE_K 48
 #define ATTN_BLOCKS 2
-#define ATTN_SPILL 48
 #include <attn/attn.cuh>

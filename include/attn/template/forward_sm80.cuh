@@ -68,11 +68,19 @@
 #define ATTN_P_AT (ATTN_V_AT + ATTN_STAGES * ATTN_TILE_K * ATTN_V_BYTES)
 #define ATTN_P_BYTES ((ATTN_SHARE - 1) * ATTN_MT * (ATTN_NK + 1) * 256) /* what a warp gives to the other: P, then r */
 #define ATTN_UNIT_AT (ATTN_P_AT + ATTN_WARPS * ATTN_P_BYTES)
-enum { ATTN_FN(_shared_bytes) = ATTN_UNIT_AT + (int)sizeof(ATTN_FN(_unit)) };
+/* What is in shared memory for want of registers: the unit, and where its key 0 begins in K and in V. */
+typedef struct ATTN_FN(_kept) {
+    ATTN_FN(_unit) unit;
+    const ATTN_KV_T *k, *v;
+} ATTN_FN(_kept);
+enum { ATTN_FN(_shared_bytes) = ATTN_UNIT_AT + (int)sizeof(ATTN_FN(_kept)) };
 #define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
 #define ATTN_ROW_ALIGN 16
 #define ATTN_DEVICE_FN ATTN_FN(_device)
 #define ATTN_KEEP_Q (ATTN_MT * ATTN_KS <= 8 && ATTN_MT * ATTN_NK <= 16) /* Q has room in registers beside S: it stays */
+/* Threads that copy a row: a power of two, so that each has the same piece of all its rows. */
+#define ATTN_LANES(pieces) ((pieces) <= 2 ? 2 : (pieces) <= 4 ? 4 : (pieces) <= 8 ? 8 : (pieces) <= 16 ? 16 : 32)
+#define ATTN_KEEP_FIRST (ATTN_HEAD_DIM == ATTN_HEAD_DIM_MIN) /* so has where its pieces of K and V begin; not in a range */
 #define ATTN_AHEAD (ATTN_SHARE == 2 ? 2 : 1) /* operands of K and V that are under way, as far as registers allow */
 #define ATTN_SLACK 8.0f     /* how far, in log2, a score may exceed r */
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */
@@ -116,13 +124,16 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
 {
     const int pieces = 2 * ATTN_KS, threads = 32 * ATTN_WARPS, dim = ATTN_FN(_dim)(a);
     const ATTN_Q_T *q = (const ATTN_Q_T *)a->p.q.data;
-    if (threads % pieces == 0 && ATTN_FN(_group)(a) == 1) {
+    if (ATTN_FN(_group)(a) == 1) {
         /* The common case: a thread has the same piece of every step-th row. */
-        const int step = threads / pieces, first = (int)threadIdx.x / pieces, piece = (int)threadIdx.x % pieces;
+        const int lanes = ATTN_LANES(pieces), step = threads / lanes;
+        const int first = (int)threadIdx.x / lanes, piece = (int)threadIdx.x % lanes;
         const int bytes = ATTN_FN(_piece_bytes)(piece, dim);
         const int64_t stride = step * a->p.q.stride[1];
         const ATTN_Q_T *from = q + ATTN_FN(_q_at)(a, u, ATTN_FN(_place_of)(a, u, 0)) + first * a->p.q.stride[1] +
                                piece * 8;
+        if (piece >= pieces)
+            return;
         ATTN_UNROLL_4
         for (int row = first; row < ATTN_TILE_Q; row += step, from += stride)
             attn__copy_async(smem + row * ATTN_Q_BYTES + ATTN_FN(_piece_at)(row, piece), from,
@@ -138,37 +149,43 @@ ATTN_DEVICE void ATTN_FN(_load_q)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
     }
 }
 
-/* Where this thread's piece of key 0 of K or V (t) lies, for the common case of _load_tile. */
-ATTN_DEVICE const ATTN_KV_T *ATTN_FN(_first_piece)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u,
-                                                   const attn_tensor *t, int pieces)
+/* Where key 0 of K or V (t) lies, for the common case of _load_tile. */
+ATTN_DEVICE const ATTN_KV_T *ATTN_FN(_key_0)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const attn_tensor *t)
 {
-    const ATTN_KV_T *data = (const ATTN_KV_T *)t->data;
-    if (ATTN_PAGED && a->p.page_size)
-        return data;
-    return data + ATTN_FN(_kv_at)(a, u, t, 0) + (int)threadIdx.x / pieces * t->stride[1] +
-           (int)threadIdx.x % pieces * 8;
+    return (const ATTN_KV_T *)t->data + (ATTN_PAGED && a->p.page_size ? 0 : ATTN_FN(_kv_at)(a, u, t, 0));
 }
 
-/* Keys k0 .. k0 + ATTN_TILE_K of K or V (t); zeros beyond the last key. */
+/* From there to this thread's piece of key j. */
+ATTN_DEVICE int64_t ATTN_FN(_to_piece)(const attn_tensor *t, int pieces, int j)
+{
+    const int lanes = ATTN_LANES(pieces);
+    return (j + (int)threadIdx.x / lanes) * t->stride[1] + (int)threadIdx.x % lanes * 8;
+}
+
+/* Keys k0 .. k0 + ATTN_TILE_K of K or V (t); zeros beyond the last key.  first: this thread's piece of key 0 if
+ * ATTN_KEEP_FIRST, else key 0. */
 ATTN_DEVICE void ATTN_FN(_load_tile)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const attn_tensor *t, int k0,
                                      int pieces, int row_bytes, int dim, int len_k,
-                                     const ATTN_KV_T *first_piece, unsigned char *to)
+                                     const ATTN_KV_T *first, unsigned char *to)
 {
-    const int threads = 32 * ATTN_WARPS, step = threads / pieces;
-    const int even = threads % pieces == 0 && ATTN_TILE_K % step == 0 && (step % 8 == 0 || 8 % step == 0);
-    if (even && 8 * pieces == dim && k0 + ATTN_TILE_K <= len_k &&
+    const int threads = 32 * ATTN_WARPS, lanes = ATTN_LANES(pieces), step = threads / lanes;
+    const int even = ATTN_TILE_K % step == 0 && (step % 8 == 0 || 8 % step == 0);
+    if (even && k0 + ATTN_TILE_K <= len_k &&
         t->stride[1] >= 0 && t->stride[1] < INT32_MAX / (2 * ATTN_TILE_K) && !(ATTN_PAGED && a->p.page_size)) {
         /* The common case: a thread has the same piece of every step-th row, all of them there, and 32 bits are enough
          * for a tile: 64 would take registers that S needs. */
-        const ATTN_KV_T *from = first_piece + k0 * t->stride[1];
         const int stride = step * (int)t->stride[1];
-        const int row = (int)threadIdx.x / pieces;
-        to += row * row_bytes + ATTN_FN(_piece_at)(row, (int)threadIdx.x % pieces);
+        const int row = (int)threadIdx.x / lanes, piece = (int)threadIdx.x % lanes;
+        const ATTN_KV_T *from = first + (ATTN_KEEP_FIRST ? k0 * t->stride[1] : ATTN_FN(_to_piece)(t, pieces, k0));
+        const int bytes = 8 * pieces == dim ? 16 : ATTN_FN(_piece_bytes)(piece, dim);
+        to += row * row_bytes + ATTN_FN(_piece_at)(row, piece);
+        if (piece >= pieces)
+            return;
         ATTN_UNROLL
         for (int r = 0; r < ATTN_TILE_K / step; ++r) /* the lowest bits of row + r step are those of row ^ r step */
             attn__copy_async((unsigned char *)((uintptr_t)to ^ (uintptr_t)ATTN_FN(_piece_at)(r * step, 0)) +
                                  r * step * row_bytes,
-                             from + r * stride, 16);
+                             from + r * stride, bytes);
         return;
     }
     ATTN_NO_UNROLL
@@ -185,7 +202,8 @@ ATTN_DEVICE void ATTN_FN(_load_tile)(const ATTN_FN(_args) *a, const ATTN_FN(_uni
 
 typedef struct ATTN_FN(_warp) {
     uint32_t q_at, k_at, v_at; /* shared addresses of this lane's rows for ldmatrix */
-    const ATTN_KV_T *k_first, *v_first; /* _first_piece of K and V */
+    const ATTN_FN(_kept) *kept;
+    const ATTN_KV_T *k_first, *v_first; /* this thread's pieces of key 0, if ATTN_KEEP_FIRST */
     int to, len_k;             /* of the unit */
     int half;                  /* of two warps that share rows: which keys of S and columns of O */
     int row;                   /* first of the rows of this lane: it has every 8th of 2 MT */
@@ -200,14 +218,16 @@ ATTN_DEVICE void ATTN_FN(_load_k)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
 {
     if (k0 < w->to)
         ATTN_FN(_load_tile)(a, u, &a->p.k, k0, 2 * ATTN_KS, ATTN_K_BYTES, ATTN_FN(_dim)(a), w->len_k,
-                            w->k_first, smem + ATTN_K_AT + buffer * ATTN_TILE_K * ATTN_K_BYTES);
+                            ATTN_KEEP_FIRST ? w->k_first : w->kept->k,
+                            smem + ATTN_K_AT + buffer * ATTN_TILE_K * ATTN_K_BYTES);
 }
 ATTN_DEVICE void ATTN_FN(_load_v)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const ATTN_FN(_warp) *w, int k0,
                                   int buffer, unsigned char *smem)
 {
     if (k0 < w->to)
         ATTN_FN(_load_tile)(a, u, &a->p.v, k0, ATTN_NV, ATTN_V_BYTES, ATTN_FN(_dim_v)(a), w->len_k,
-                            w->v_first, smem + ATTN_V_AT + buffer * ATTN_TILE_K * ATTN_V_BYTES);
+                            ATTN_KEEP_FIRST ? w->v_first : w->kept->v,
+                            smem + ATTN_V_AT + buffer * ATTN_TILE_K * ATTN_V_BYTES);
 }
 
 /* Whether any row of the warp sees any key of the tile. */
@@ -697,14 +717,21 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
     const uint32_t base = attn__shared_address(smem);
     /* The unit lies in shared memory: in registers, what the compiler computes from it ahead of the loop over keys, for
      * the end, would take forty of them. */
-    ATTN_FN(_unit) *u = (ATTN_FN(_unit) *)(smem + ATTN_UNIT_AT);
+    ATTN_FN(_kept) *kept = (ATTN_FN(_kept) *)(void *)(smem + ATTN_UNIT_AT);
     for (int64_t number = blockIdx.x; number < a.units; number += gridDim.x) {
         ATTN_FN(_unit) unit;
         ATTN_FN(_warp) w;
         if (!ATTN_FN(_unit_make)(&a, number, &unit))
             continue;
-        if (threadIdx.x == 0)
-            *u = unit;
+        w.k_first = ATTN_FN(_key_0)(&a, &unit, &a.p.k);
+        w.v_first = ATTN_FN(_key_0)(&a, &unit, &a.p.v);
+        if (threadIdx.x == 0) {
+            kept->unit = unit;
+            if (!ATTN_KEEP_FIRST) {
+                kept->k = w.k_first;
+                kept->v = w.v_first;
+            }
+        }
         __syncthreads();
         /* ldmatrix: lanes 0..7 give the rows of the first 8x8 matrix, 8..15 of the second, and so on.  Of Q and V the
          * second one lies below the first, the third beside it; of K, whose rows are columns of K^T, the second lies
@@ -715,8 +742,9 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
                                    ATTN_FN(_piece_at)(lane, lane / 8 % 2));
         w.v_at = base + (uint32_t)(ATTN_V_AT + lane % 16 * ATTN_V_BYTES + w.half * 16 * ATTN_NC +
                                    ATTN_FN(_piece_at)(lane, lane / 16));
-        w.k_first = ATTN_FN(_first_piece)(&a, &unit, &a.p.k, 2 * ATTN_KS);
-        w.v_first = ATTN_FN(_first_piece)(&a, &unit, &a.p.v, ATTN_NV);
+        w.k_first += ATTN_FN(_to_piece)(&a.p.k, 2 * ATTN_KS, 0);
+        w.v_first += ATTN_FN(_to_piece)(&a.p.v, ATTN_NV, 0);
+        w.kept = kept;
         w.to = unit.to;
         w.len_k = unit.len_k;
         w.row = first + lane / 4;
@@ -725,7 +753,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
         w.pass = 0;
         ATTN_NO_UNROLL
         do {
-            const int wrong = ATTN_FN(_do_unit)(&a, u, &w, smem);
+            const int wrong = ATTN_FN(_do_unit)(&a, &kept->unit, &w, smem);
             __syncthreads(); /* before another Q */
             w.pass = w.pass || wrong ? w.pass + 1 : 4;
         } while (w.pass < 4);
@@ -752,6 +780,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
 #undef ATTN_V_AT
 #undef ATTN_UNIT_AT
 #undef ATTN_KEEP_Q
+#undef ATTN_KEEP_FIRST
+#undef ATTN_LANES
 #undef ATTN_SLACK
 #undef ATTN_AHEAD
 #undef ATTN_NO_SCORE

@@ -84,8 +84,8 @@
 
 /* Neighbouring heads of which a causal call takes the longest units first, at most: as many as keep K and V in the L2,
  * and enough that blocks do not wait for the same lines.  Sections are of one size: in a small last one the longest
- * units would come when all else is done. */
-#define ATTN_SECTION_HEADS 32
+ * units would come when all else is done.  A tile of simt takes so long that the L2 does not matter. */
+#define ATTN_SECTION_HEADS (ATTN_ARCH == ATTN_ARCH_SIMT ? 65536 : 32)
 
 #include <attn/template/device_cuda.cuh>
 
