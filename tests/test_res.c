@@ -201,6 +201,12 @@ static void make(res_call *call, const attn_instance *t, const res_case *c, uint
         fill(call, &p->o1, 1, tokens, dim, FILL_NORMAL, 1);
     }
     if (bit == ATTN__RES_2) {
+        if (tokens > 2) { /* a token of which O1 has no part, and is anything */
+            int64_t at[2];
+            strides(&p->o1, tokens, dim, at);
+            p->lse[2] = -INFINITY;
+            oracle_store(p->o1.dtype, p->o1.data, 2 * at[1] + dim / 2, NAN);
+        }
         if (c->update) {
             tensor(call, &p->update, 1, tokens, dim, c->update, lay);
             fill(call, &p->update, 1, tokens, dim, FILL_NORMAL, 1);
@@ -377,8 +383,9 @@ static int judge_call(const attn_instance *t, res_call *call, const attn_res_par
                     {"block", &p->block, RES_SUM},
                     {"h", &p->h, RES_H},
                     {"norm", &p->norm, RES_NORM}};
-        for (int n = 0; n < 4; n++) { /* the coarsest type that it went through */
-            int through = p->update.data && p->p_out.dtype > in ? p->p_out.dtype : in;
+        for (int n = 0; n < 4; n++) { /* the coarsest type that it went through; sums are in none but p_out's */
+            int through = p->update.data ? p->p_out.dtype : ATTN_F32;
+            through = n > 1 && in > through ? in : through;
             through = n == 3 && p->h.dtype > through ? p->h.dtype : through;
             if (rows[n].x->data &&
                 !judge_tensor(rows[n].name, rows[n].x, NULL, 1, tokens, dim, a, rows[n].answer, through, 0, text, size))
@@ -509,6 +516,7 @@ static void cases_of(const attn_instance *t)
         c.tokens = c.dim > 1000 ? 2 : 5;
         run_case(t, &c);
         c.key_dim = c.dim / 16 * 8;
+        run_case(t, &c);
         c.gain = ATTN_F32;
         run_case(t, &c);
     }
