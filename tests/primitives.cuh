@@ -94,7 +94,7 @@ ATTN_GLOBAL(prim_warp, prim_args, 128, 1)
 }
 
 /* in: 16 bytes of each thread, of which it copies none, 2, 4 .. 16 in the first group, and all in the second; then 4 of
- * two threads in three. */
+ * two threads in three; then 16 again by a load, p[0] after its own. */
 ATTN_GLOBAL(prim_copy, prim_args, 128, 1)
 {
     ATTN_SHARED(smem);
@@ -116,6 +116,8 @@ ATTN_GLOBAL(prim_copy, prim_args, 128, 1)
     ATTN_COPY_ASYNC_WAIT(0);
     __syncthreads();
     prim_dump(a.out + 2 * bytes, smem, bytes / 4);
+    const int64_t from = attn__anew64((int64_t)i * 16 + attn__anew(a.p[0]));
+    *(uint4 *)(void *)(a.out + 2 * bytes + bytes / 4 + 16 * i) = attn__load_256(a.in + from % bytes);
 }
 
 /* ---- sm_75, sm_80, sm_89 -------------------------------------------------------------------------- */

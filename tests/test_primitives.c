@@ -427,14 +427,16 @@ static void test_warp(void)
 
 static void test_copy(void)
 {
-    uint8_t in[2048], want[4608] = {0}, out[4608] = {0};
+    uint8_t in[2048], want[6656] = {0}, out[6656] = {0};
     fill(in, sizeof in);
     for (int i = 0; i < 128; i++)
         memcpy(want + 16 * i, in + 16 * i, (size_t)(i % 9 * 2));
     memcpy(want + 2048, in, 2048);
     for (int i = 0; i < 128; i++)
         memcpy(want + 4096 + 4 * i, in + 4 * i, i % 3 ? 4 : 0);
-    const prim_call c = {.kernel = PRIM_copy, .grid = 1, .threads = 128, .shared = 4096, .in = in,
+    memcpy(want + 4608, in + 48, 2000);
+    memcpy(want + 6608, in, 48);
+    const prim_call c = {.kernel = PRIM_copy, .grid = 1, .threads = 128, .shared = 4096, .p = {48}, .in = in,
                          .in_bytes = sizeof in, .out = out, .out_bytes = sizeof out};
     run(&c, "copy", want, NULL, 9);
 }

@@ -43,6 +43,21 @@ ATTN_DEVICE void attn__prefetch(const void *global)
     asm volatile("prefetch.global.L2 [%0];" ::"l"(global));
 }
 
+/* 16 bytes, so aligned, with which the L2 fetches the 256, so aligned, that they are part of: what is read next of a
+ * long row is on its way then.  Before sm_80 a load. */
+ATTN_DEVICE uint4 attn__load_256(const void *global)
+{
+#if __CUDA_ARCH__ >= 800
+    uint4 x;
+    asm volatile("ld.global.L2::256B.v4.u32 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(x.x), "=r"(x.y), "=r"(x.z), "=r"(x.w)
+                 : "l"(global));
+    return x;
+#else
+    return *(const uint4 *)global;
+#endif
+}
+
 /* 4 bytes, so aligned; zeros if not `there`, and then `global` is not read. */
 ATTN_DEVICE void attn__copy_async4(unsigned char *shared, const void *global, int there)
 {

@@ -72,6 +72,11 @@ ATTN_DEVICE int attn__anew(int x)
     asm volatile("" : "+r"(x));
     return x;
 }
+ATTN_DEVICE int64_t attn__anew64(int64_t x)
+{
+    asm volatile("" : "+l"(x));
+    return x;
+}
 
 /* ---- warps: 32 lanes, all of which must call ---------------------------------------------------- */
 

@@ -13,6 +13,7 @@ void emu_copy_async_wait(int n, const char *site);
 #define attn__copy_async(shared, global, bytes)  emu_copy_async((shared), (global), 16, (bytes), EMU_HERE)
 #define attn__copy_async4(shared, global, there) emu_copy_async((shared), (global), 4, (there) ? 4 : 0, EMU_HERE)
 #define attn__prefetch(global)                   ((void)*(const volatile char *)(global))
+#define attn__load_256(global)                   (*(const uint4 *)(const void *)(global))
 #define attn__copy_async_commit()                emu_copy_async_commit(EMU_HERE)
 #define ATTN_COPY_ASYNC_WAIT(n)                  emu_copy_async_wait((n), EMU_HERE)
 

@@ -53,6 +53,10 @@ ATTN_DEVICE int attn__anew(int x)
 {
     return x;
 }
+ATTN_DEVICE int64_t attn__anew64(int64_t x)
+{
+    return x;
+}
 
 ATTN_DEVICE int attn__lane(void)
 {
