@@ -142,8 +142,8 @@ attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    16,    warps=1
 ]])
 attn_row(res1_backward, sm80, bf16, 8..512,     any, none, 8,     8,     warps=4+blocks=3)
 attn_row(res1_backward, sm80, bf16, 520..2048,  any, none, 8,     8,     warps=8)
-attn_row(res1_backward, sm80, bf16, 2056..4096, any, none, 4,     8,     warps=12+spill=64)
-attn_row(res1_backward, sm80, bf16, 4104..7168, any, none, 2,     8,     warps=16+spill=296)
+attn_row(res1_backward, sm80, bf16, 2056..4096, any, none, 4,     8,     warps=12+spill=100)
+attn_row(res1_backward, sm80, bf16, 4104..7168, any, none, 2,     8,     warps=12+spill=92)
 attn_each([[T]], (f32, bf16, f16), [[
 attn_row(res1,          simt, T,    any,        any, none, 64,    64,    warps=8+blocks=2)
 attn_row(res1_backward, simt, T,    any,        any, none, 64,    64,    warps=8+blocks=2)
@@ -153,12 +153,11 @@ attn_row(res2_backward, simt, T,    any,        any, none, 1,     1,     warps=1
 ]])
 attn_each([[T]], (bf16, f16), [[
 attn_row(res2,          simt, T,    8..512,     any, none, 1,     1,     warps=1+blocks=16)
-attn_row(res2,          simt, T,    520..2048,  any, none, 1,     1,     warps=4+blocks=9+spill=12)
+attn_row(res2,          simt, T,    520..2048,  any, none, 1,     1,     warps=4+blocks=9)
 attn_row(res2,          simt, T,    2056..4096, any, none, 1,     1,     warps=8+blocks=4)
-attn_row(res2,          simt, T,    any,        any, none, 1,     1,     warps=16+blocks=2)
+attn_row(res2,          simt, T,    any,        any, none, 1,     1,     warps=8+blocks=3)
 ]])
-attn_row(res2,          simt, f32,  8..2048,    any, none, 1,     1,     warps=4+blocks=7)
-attn_row(res2,          simt, f32,  2056..4096, any, none, 1,     1,     warps=8+blocks=3)
+attn_row(res2,          simt, f32,  8..4096,    any, none, 1,     1,     warps=8+blocks=3)
 attn_row(res2,          simt, f32,  any,        any, none, 1,     1,     warps=16)
 attn_each([[K]], (res1, res1_backward), [[
 attn_each([[T]], (f32, f16, bf16), [[

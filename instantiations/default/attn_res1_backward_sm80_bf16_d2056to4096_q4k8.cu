@@ -9,5 +9,5 @@
 #define ATTN_TILE_Q 4
 #define ATTN_TILE_K 8
 #define ATTN_WARPS 12
-#define ATTN_SPILL 64
+#define ATTN_SPILL 100
 #include <attn/attn.cuh>

@@ -8,6 +8,6 @@
 #define ATTN_HEAD_DIM_MIN 4104
 #define ATTN_TILE_Q 2
 #define ATTN_TILE_K 8
-#define ATTN_WARPS 16
-#define ATTN_SPILL 296
+#define ATTN_WARPS 12
+#define ATTN_SPILL 92
 #include <attn/attn.cuh>

@@ -10,5 +10,4 @@
 #define ATTN_TILE_K 1
 #define ATTN_WARPS 4
 #define ATTN_BLOCKS 9
-#define ATTN_SPILL 12
 #include <attn/attn.cuh>

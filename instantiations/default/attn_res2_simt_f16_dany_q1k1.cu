@@ -7,6 +7,6 @@
 #define ATTN_HEAD_DIM 0
 #define ATTN_TILE_Q 1
 #define ATTN_TILE_K 1
-#define ATTN_WARPS 16
-#define ATTN_BLOCKS 2
+#define ATTN_WARPS 8
+#define ATTN_BLOCKS 3
 #include <attn/attn.cuh>

@@ -51,6 +51,8 @@
 /* dw: strips whose sums share registers.  A row of products has 8 columns; few queries leave room for other strips'. */
 #define ATTN_RES_SHARE (ATTN_TILE_Q > 4 ? 1 : ATTN_TILE_Q > 2 ? 2 : ATTN_TILE_Q > 1 ? 4 : 8)
 #define ATTN_RES_SHARES ((ATTN_RES_OWN + ATTN_RES_SHARE - 1) / ATTN_RES_SHARE)
+/* Strips of which a warp has logits before it waits for the others: worth it with few tokens under way. */
+#define ATTN_RES_FIRST (ATTN_RES_BACKWARD || ATTN_RES_TILES > 1 ? ATTN_RES_OWN / 2 : ATTN_RES_OWN)
 #define ATTN_RES_STRIPS (ATTN_RES_OWN * ATTN_WARPS) /* of a row, whatever its length: zeros beyond, but no branches */
 #define ATTN_RES_TILES ((ATTN_TILE_K + 7) / 8)          /* of 8 blocks */
 #define ATTN_RES_QUERY (ATTN_TILE_Q < 8 ? ATTN_TILE_Q : 8) /* queries at a time */
@@ -133,16 +135,22 @@ ATTN_DEVICE void ATTN_FN(_space_make)(const ATTN_FN(_args) *a, unsigned char *sh
         ((float *)(void *)(shared + m->zeros))[i] = 0.0f;
 }
 
-/* Chunk q of row n of those that begin with row `first` of a stage, if it is there. */
-ATTN_DEVICE void ATTN_FN(_spot_make)(const ATTN_FN(_space) *m, int first, int n, int q, int is, ATTN_FN(_spot) *spot)
+/* Chunk q of row n of those that begin with row `first` of a stage.  If it is not there, one that is, of row `instead`:
+ * its factors are 0 then, and it is not finite only where the result is not either; or, with -1, zeros. */
+ATTN_DEVICE void ATTN_FN(_spot_make)(const ATTN_FN(_space) *m, int first, int n, int q, int is, int instead,
+                                     ATTN_FN(_spot) *spot)
 {
+    n = is || instead < 0 ? n : instead;
+    is = is || instead >= 0;
     spot->at = is ? m->ring + (first + n) * ATTN_RES_PIECE + ATTN_FN(_chunk)(n, q) : m->zeros + 16 * q;
     spot->moves = is ? -1 : 0;
 }
 
-/* Chunk q of row n of w, the warp's first strip; further: bytes to the low halves. */
-ATTN_DEVICE int ATTN_FN(_w_at)(const ATTN_FN(_space) *m, int n, int q, int is, int further)
+/* Chunk q of row n of w, the warp's first strip, or of row `instead` likewise; further: bytes to the low halves. */
+ATTN_DEVICE int ATTN_FN(_w_at)(const ATTN_FN(_space) *m, int n, int q, int is, int instead, int further)
 {
+    n = is || instead < 0 ? n : instead;
+    is = is || instead >= 0;
     const int at = m->w + further + n * ATTN_RES_PITCH + m->first_strip * ATTN_RES_PIECE;
     return is ? at + ATTN_FN(_chunk)(n, q) : m->zeros + 16 * q;
 }
@@ -154,9 +162,11 @@ ATTN_DEVICE void ATTN_FN(_read)(const ATTN_FN(_space) *m, int at, int half, uint
     x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
 }
 
-/* Of the stage at `place` of the ring; zeros if not `is`. */
-ATTN_DEVICE int ATTN_FN(_at)(const ATTN_FN(_space) *m, const ATTN_FN(_spot) *spot, int place, int is)
+/* Of the stage at `place` of the ring; zeros if not `is`.  plain: all spots are in the ring, and all are wanted. */
+ATTN_DEVICE int ATTN_FN(_at)(const ATTN_FN(_space) *m, const ATTN_FN(_spot) *spot, int place, int is, int plain)
 {
+    if (plain)
+        return spot->at + place;
     return is ? spot->at + (place & spot->moves) : m->zeros;
 }
 
@@ -347,8 +357,8 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
         float out[2][8];
         ATTN_UNROLL
         for (int j = 0; j < ATTN_RES_TILES; ++j) {
-            ATTN_FN(_read)(m, ATTN_FN(_at)(m, &rows[2 * j], place, 1), 0, even[j]);
-            ATTN_FN(_read)(m, ATTN_FN(_at)(m, &rows[2 * j + 1], place, 1), 0, odd[j]);
+            ATTN_FN(_read)(m, ATTN_FN(_at)(m, &rows[2 * j], place, 1, plain), 0, even[j]);
+            ATTN_FN(_read)(m, ATTN_FN(_at)(m, &rows[2 * j + 1], place, 1, plain), 0, odd[j]);
         }
         ATTN_UNROLL
         for (int i = 0; i < 8; i += 2) {
@@ -373,6 +383,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
 {
     const int lane = attn__lane(), r = lane / 4, c = lane % 4, warp = (int)threadIdx.x / 32;
     const int blocks = a->p.blocks, queries = a->p.queries, low = !plain && a->low;
+    const int instead = plain ? 0 : -1;
     ATTN_FN(_spot) v_row[ATTN_RES_TILES], rows[2 * ATTN_RES_TILES];
     ATTN_FN(_copies) from;
     ATTN_FN(_space) m;
@@ -386,14 +397,14 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
         to.row[e] = a->p.o1.data && 2 * c + e < queries ? (char *)a->p.o1.data + at : NULL;
     }
     ATTN_FN(_target_make)(a, &m, &to);
-    const int w_at = ATTN_FN(_w_at)(&m, r, c, r < queries, 0);
-    const int w_low_at = ATTN_FN(_w_at)(&m, r, c, low && r < queries, queries * ATTN_RES_PITCH);
+    const int w_at = ATTN_FN(_w_at)(&m, r, c, r < queries, instead, 0);
+    const int w_low_at = ATTN_FN(_w_at)(&m, r, c, low && r < queries, -1, queries * ATTN_RES_PITCH);
     ATTN_UNROLL
     for (int j = 0; j < ATTN_RES_TILES; ++j) {
         const int n = 8 * j + 2 * c;
-        ATTN_FN(_spot_make)(&m, 0, 8 * j + r, c, 8 * j + r < blocks, &v_row[j]);
-        ATTN_FN(_spot_make)(&m, 0, n, r, n < blocks, &rows[2 * j]);
-        ATTN_FN(_spot_make)(&m, 0, n + 1, r, n + 1 < blocks, &rows[2 * j + 1]);
+        ATTN_FN(_spot_make)(&m, 0, 8 * j + r, c, 8 * j + r < blocks, instead, &v_row[j]);
+        ATTN_FN(_spot_make)(&m, 0, n, r, n < blocks, instead, &rows[2 * j]);
+        ATTN_FN(_spot_make)(&m, 0, n + 1, r, n + 1 < blocks, instead, &rows[2 * j + 1]);
     }
     ATTN_FN(_copies_make)(a, &m, &from);
     ATTN_FN(_wait)(a->stages);
@@ -412,11 +423,15 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
         ATTN_UNROLL
         for (int j = 0; j < ATTN_RES_TILES; ++j)
             x[j][0] = x[j][1] = x[j][2] = x[j][3] = 0.0f;
-        ATTN_FN(_wait)(a->stages - ATTN_RES_OWN);
+        ATTN_FN(_wait)(a->stages - ATTN_RES_FIRST);
         __syncwarp();
         ATTN_UNROLL
         for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
-            const int is_key = 64 * (m.first_strip + k / 2) + 8 * (k % 2 * 4 + c) >= first;
+            if (k == 2 * ATTN_RES_FIRST) {
+                ATTN_FN(_wait)(a->stages - ATTN_RES_OWN);
+                __syncwarp();
+            }
+            const int is_key = plain || 64 * (m.first_strip + k / 2) + 8 * (k % 2 * 4 + c) >= first;
             uint32_t here[4], w_low[4], v[4], *const w = ATTN_RES_HOLDS ? held[k] : here;
             if (!ATTN_RES_HOLDS)
                 ATTN_FN(_read)(&m, w_at + k / 2 * ATTN_RES_PIECE, k % 2, w);
@@ -424,7 +439,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
                 ATTN_FN(_read)(&m, w_low_at + k / 2 * ATTN_RES_PIECE, k % 2, w_low);
             ATTN_UNROLL
             for (int j = 0; j < ATTN_RES_TILES; ++j) {
-                ATTN_FN(_read)(&m, ATTN_FN(_at)(&m, &v_row[j], place, is_key), k % 2, v);
+                ATTN_FN(_read)(&m, ATTN_FN(_at)(&m, &v_row[j], place, is_key, plain), k % 2, v);
                 ATTN_UNROLL
                 for (int i = 0; i < 4; i += 2) {
                     const uint32_t left[4] = { w[i], v[i], w[i + 1], v[i + 1] };
@@ -496,7 +511,7 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
         ATTN_FN(_fetch_strip)(to, at, 0, old[0]);
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_OWN; ++k) {
-        const int is_key = to->first + 64 * k >= first;
+        const int is_key = plain || to->first + 64 * k >= first;
         uint32_t v[2][4], g[2][4], w[2][4] = { { 0, 0, 0, 0 }, { 0, 0, 0, 0 } };
         float out[2][8];
         if (ahead && k + 1 < ATTN_RES_OWN)
@@ -504,8 +519,8 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
         ATTN_UNROLL
         for (int e = 0; e < 2; ++e) {
             const int from_w = w_at[e] + k * ATTN_RES_PIECE;
-            const int from_g = ATTN_FN(_at)(m, &rows[2 + e], place, 1);
-            ATTN_FN(_read)(m, ATTN_FN(_at)(m, &rows[e], place, is_key), 0, v[e]);
+            const int from_g = ATTN_FN(_at)(m, &rows[2 + e], place, 1, plain);
+            ATTN_FN(_read)(m, ATTN_FN(_at)(m, &rows[e], place, is_key, plain), 0, v[e]);
             ATTN_FN(_read)(m, ATTN_RES_FEW && is_w ? from_w : from_g, 0, g[e]);
             if (!ATTN_RES_FEW)
                 ATTN_FN(_read)(m, from_w, 0, w[e]);
@@ -547,6 +562,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
     const int lane = attn__lane(), r = lane / 4, c = lane % 4, warp = (int)threadIdx.x / 32;
     const int blocks = a->p.blocks, queries = a->p.queries, first = a->p.dim - a->p.key_dim, low = !plain && a->low;
     const int query = ATTN_RES_FEW ? r % 4 : r, is_w = !ATTN_RES_FEW || r < 4;
+    const int instead = plain ? 0 : -1, instead_g = plain ? 4 * ATTN_RES_FEW : -1;
     float dw[ATTN_RES_SHARES][16];
     ATTN_FN(_spot) v_row, g_row, rows[4];
     int two_of_w[2];
@@ -560,18 +576,18 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
         ATTN_UNROLL
         for (int i = 0; i < 16; ++i)
             dw[k][i] = 0.0f;
-    const int w_at = ATTN_FN(_w_at)(&m, query, c, query < queries, 0);
-    const int w_low_at = ATTN_FN(_w_at)(&m, query, c, low && is_w && query < queries, queries * ATTN_RES_PITCH);
+    const int w_at = ATTN_FN(_w_at)(&m, query, c, query < queries, instead, 0);
+    const int w_low_at = ATTN_FN(_w_at)(&m, query, c, low && is_w && query < queries, -1, queries * ATTN_RES_PITCH);
     const int g_first = ATTN_RES_FEW ? blocks - 4 : blocks, g_end = ATTN_RES_FEW ? queries + 4 : queries;
-    ATTN_FN(_spot_make)(&m, 0, r, c, r < blocks, &v_row);
-    ATTN_FN(_spot_make)(&m, g_first, r, c, r < g_end, &g_row);
+    ATTN_FN(_spot_make)(&m, 0, r, c, r < blocks, instead, &v_row);
+    ATTN_FN(_spot_make)(&m, g_first, r, c, r < g_end, instead_g, &g_row);
     ATTN_UNROLL
     for (int e = 0; e < 2; ++e) {
         const int n = 2 * c + e;
         to.row[e] = n < blocks ? a->dv[n] : NULL;
-        ATTN_FN(_spot_make)(&m, 0, n, r, n < blocks, &rows[e]);
-        ATTN_FN(_spot_make)(&m, g_first, n, r, n < g_end, &rows[2 + e]);
-        two_of_w[e] = ATTN_FN(_w_at)(&m, n, r, n < queries, 0);
+        ATTN_FN(_spot_make)(&m, 0, n, r, n < blocks, instead, &rows[e]);
+        ATTN_FN(_spot_make)(&m, g_first, n, r, n < g_end, instead_g, &rows[2 + e]);
+        two_of_w[e] = ATTN_FN(_w_at)(&m, n, r, n < queries, instead, 0);
     }
     ATTN_FN(_target_make)(a, &m, &to);
     ATTN_FN(_copies_make)(a, &m, &from);
@@ -594,17 +610,22 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
         }
         const float lse = query < queries ? a->p.lse[query * a->p.lse_stride + t] : 0.0f;
         const float dlse = query < queries && a->p.dlse ? a->p.dlse[query * a->p.lse_stride + t] : 0.0f;
-        ATTN_FN(_wait)(a->stages - ATTN_RES_OWN);
+        ATTN_FN(_wait)(a->stages - ATTN_RES_FIRST);
         __syncwarp();
         ATTN_UNROLL
         for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
-            const int is_key = 64 * (m.first_strip + k / 2) + 8 * (k % 2 * 4 + c) >= first_anew;
+            if (k == 2 * ATTN_RES_FIRST) {
+                ATTN_FN(_wait)(a->stages - ATTN_RES_OWN);
+                __syncwarp();
+            }
+            const int is_key = plain || 64 * (m.first_strip + k / 2) + 8 * (k % 2 * 4 + c) >= first_anew;
             uint32_t w[4], w_low[4] = { 0, 0, 0, 0 }, v[4], g[4] = { 0, 0, 0, 0 };
-            const int from_w = w_at + k / 2 * ATTN_RES_PIECE, from_g = ATTN_FN(_at)(&m, &g_row, place, 1);
+            const int from_w = w_at + k / 2 * ATTN_RES_PIECE;
+            const int from_g = ATTN_FN(_at)(&m, &g_row, place, 1, plain);
             ATTN_FN(_read)(&m, is_w ? from_w : from_g, k % 2, w);
             if (low)
                 ATTN_FN(_read)(&m, w_low_at + k / 2 * ATTN_RES_PIECE, k % 2, w_low);
-            ATTN_FN(_read)(&m, ATTN_FN(_at)(&m, &v_row, place, 1), k % 2, v);
+            ATTN_FN(_read)(&m, ATTN_FN(_at)(&m, &v_row, place, 1, plain), k % 2, v);
             if (!ATTN_RES_FEW)
                 ATTN_FN(_read)(&m, from_g, k % 2, g);
             if (k % 2)
@@ -721,28 +742,45 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     const int warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
     const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
     const int64_t t = ATTN_FN(_token)(&a, a.from + blockIdx.x);
-    const int d0 = 64 * ATTN_RES_OWN * warp + 8 * c;
-    const uint16_t *const v_at = (const uint16_t *)a.v[r < blocks ? r : 0] + t * a.p.v.stride[1] + d0;
-    const uint16_t *const w_at = (const uint16_t *)a.p.w.data + (r < queries ? r : 0) * a.p.w.stride[0] + d0 - first;
+    const int d0 = 64 * ATTN_RES_OWN * warp + 8 * c, left = a.p.dim - d0, before = first - d0;
+    const char *const v_at = (const char *)a.v[r < blocks ? r : 0] + (t * a.p.v.stride[1] + d0) * 2;
+    const int64_t w_off = attn__anew64((r < queries ? r : 0) * a.p.w.stride[0] - before); /* else one for each load */
+    const char *const w_at = (const char *)a.p.w.data + w_off * 2;
+    const int v_left = r < blocks ? left : 0, w_left = r < queries ? left : 0;
     uint32_t v[2 * ATTN_RES_OWN][4];
     ATTN_UNROLL
     for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
-        const int is = r < blocks && d0 + 32 * k < a.p.dim;
-        const uint4 x = is ? *(const uint4 *)(const void *)(v_at + 32 * k) : make_uint4(0, 0, 0, 0);
+        uint4 x = make_uint4(0, 0, 0, 0);
+        if (32 * k < v_left)
+            x = attn__load_256(v_at + 64 * k);
         v[k][0] = x.x, v[k][1] = x.y, v[k][2] = x.z, v[k][3] = x.w;
     }
     float x[2][4] = { { 0.0f, 0.0f, 0.0f, 0.0f }, { 0.0f, 0.0f, 0.0f, 0.0f } };
-    ATTN_UNROLL
-    for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) {
-        const int d = d0 + 32 * k, is_key = d >= first && d < a.p.dim;
-        const uint4 w = is_key && r < queries ? *(const uint4 *)(const void *)(w_at + 32 * k) : make_uint4(0, 0, 0, 0);
-        uint32_t y[4];
+    if (!first) {
         ATTN_UNROLL
-        for (int i = 0; i < 4; ++i)
-            y[i] = is_key ? v[k][i] : 0;
-        const uint32_t left[2][4] = { { w.x, y[0], w.y, y[1] }, { w.z, y[2], w.w, y[3] } };
-        ATTN_RES_MMA(x[0], left[0], y);
-        ATTN_RES_MMA(x[1], left[1], y + 2);
+        for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) {
+            uint4 w = make_uint4(0, 0, 0, 0);
+            if (32 * k < w_left)
+                w = *(const uint4 *)(const void *)(w_at + 64 * k);
+            const uint32_t lefts[2][4] = { { w.x, v[k][0], w.y, v[k][1] }, { w.z, v[k][2], w.w, v[k][3] } };
+            ATTN_RES_MMA(x[0], lefts[0], v[k]);
+            ATTN_RES_MMA(x[1], lefts[1], v[k] + 2);
+        }
+    } else {
+        ATTN_UNROLL
+        for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) {
+            const int is_key = 32 * k >= before;
+            uint4 w = make_uint4(0, 0, 0, 0);
+            if (is_key && 32 * k < w_left)
+                w = *(const uint4 *)(const void *)(w_at + 64 * k);
+            uint32_t y[4];
+            ATTN_UNROLL
+            for (int i = 0; i < 4; ++i)
+                y[i] = is_key ? v[k][i] : 0;
+            const uint32_t lefts[2][4] = { { w.x, y[0], w.y, y[1] }, { w.z, y[2], w.w, y[3] } };
+            ATTN_RES_MMA(x[0], lefts[0], y);
+            ATTN_RES_MMA(x[1], lefts[1], y + 2);
+        }
     }
     float *const given = (float *)(void *)shared, *const squares = given + warps * 64;
     *(float2 *)(void *)(given + warp * 64 + 2 * lane) = make_float2(x[0][0] + x[1][0], x[0][1] + x[1][1]);
@@ -764,9 +802,15 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     }
     uint32_t right[2];
     ATTN_FN(_weights)(&a, t, 1, logit, &right[0], &right[1]);
+    if (!a.p.o1.data)
+        return;
+    const int d1 = 64 * ATTN_RES_OWN * warp + (r / 2 + r % 2 * 4) * 8;
+    char *const o1_at = (char *)a.p.o1.data + (2 * c * a.p.o1.stride[0] + t * a.p.o1.stride[1] + d1) * 2;
+    char *const o1_next = o1_at + 2 * a.p.o1.stride[0];
+    const int stored = a.p.dim - d1, left0 = 2 * c < queries ? stored : 0;
+    const int left1 = 2 * c + 1 < queries ? stored : 0;
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_OWN; ++k) {
-        const int d = 64 * (ATTN_RES_OWN * warp + k) + (r / 2 + r % 2 * 4) * 8;
         float out[2][8];
         ATTN_UNROLL
         for (int i = 0; i < 8; i += 2) {
@@ -778,16 +822,15 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
             out[0][i] = o[0], out[1][i] = o[1];
             out[0][i + 1] = o[2], out[1][i + 1] = o[3];
         }
-        ATTN_UNROLL
-        for (int e = 0; e < 2; ++e)
-            if (a.p.o1.data && 2 * c + e < queries && d < a.p.dim)
-                ATTN_FN(_store)(a.p.o1.data, (2 * c + e) * a.p.o1.stride[0] + t * a.p.o1.stride[1] + d, ATTN_DTYPE, 1,
-                                out[e]);
+        if (64 * k < left0)
+            ATTN_FN(_store)(o1_at, 64 * k, ATTN_DTYPE, 1, out[0]);
+        if (64 * k < left1)
+            ATTN_FN(_store)(o1_next, 64 * k, ATTN_DTYPE, 1, out[1]);
     }
 }
 #else
-/* plain, a constant: results are of the instance's type and begin at multiples of 16 bytes, and so do rows of w.  Then
- * the text is half as long, and fits into the instruction cache. */
+/* plain, a constant: results are of the instance's type and begin at multiples of 16 bytes, and so do rows of w; the
+ * key is the whole row.  Then the text is half as long, and fits into the instruction cache. */
 ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 {
     ATTN_SHARED(shared);
@@ -824,7 +867,7 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
         a.plain = a.dv[0] && p->dv.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_dv);
     else
         a.plain = p->o1.data ? p->o1.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_o1) : ATTN_RES_ONCE;
-    a.plain = a.plain && !a.low && a.wide & ATTN_FN(_wide_w);
+    a.plain = a.plain && !a.low && a.wide & ATTN_FN(_wide_w) && (ATTN_RES_ONCE || p->key_dim == p->dim);
     int at_once = ATTN_RES_QUERY;
     while (at_once > 1 && ATTN_RES_FIXED + ATTN_RES_W_BYTES(at_once, a.low) + ATTN_RES_OWN * stage > device.shared)
         at_once--;
@@ -855,6 +898,7 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 }
 
 #undef ATTN_RES_STRIPS
+#undef ATTN_RES_FIRST
 #undef ATTN_RES_OWN
 #undef ATTN_RES_ONCE
 #undef ATTN_RES_STAY

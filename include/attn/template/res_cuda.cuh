@@ -46,7 +46,7 @@ typedef struct ATTN_FN(_args) {
     const void *v[ATTN_RES_TABLE]; /* where row 0 of each block begins */
     void *dv[ATTN_RES_TABLE];
     int32_t wide;
-    int32_t group;  /* phase 2: warps of a token */
+    int32_t group;  /* gradient of phase 2: warps of a token */
     int64_t from;   /* tokens of earlier launches */
     int32_t stages; /* tokens in shared memory; of tensor cores: strips of a warp */
     int32_t stage_bytes;
@@ -54,6 +54,8 @@ typedef struct ATTN_FN(_args) {
     int32_t plain;  /* results (phase 2: rows, too) are of the instance's type, by 16 bytes */
     int64_t parts;  /* sums of dw; 0: it is not wanted */
     float *part;    /* [parts][S][R] */
+    int32_t quick;  /* phase 2: w is of the instance's type, by 16 bytes, without a gain */
+    float per_key, per_dim; /* 1 / their length */
 } ATTN_FN(_args);
 
 /* Are the rows of x so?  Of a tensor that is absent it does not matter. */
@@ -87,12 +89,14 @@ static void ATTN_FN(_describe)(const attn_res_params *p, ATTN_FN(_args) *a)
     }
 }
 
+#if ATTN_KERNEL != ATTN_KERNEL_RES2
 static int64_t ATTN_FN(_multiprocessors)(void)
 {
     attn_device d;
     ATTN_FN(_device)(&d);
     return d.sms ? d.sms : 1;
 }
+#endif
 
 /* Blocks of a launch that has work for `most`. */
 static unsigned ATTN_FN(_grid)(int64_t most, int64_t wanted)
@@ -317,7 +321,7 @@ static cudaError_t ATTN_FN(_finish)(ATTN_FN(_args) *a, void *stream)
                        (int)sizeof(float) * ATTN_FINISH_COLUMNS * ATTN_FINISH_SLICES, stream, a);
 }
 
-#else
+#elif ATTN_RES_PHASE1
 static cudaError_t ATTN_FN(_finish)(ATTN_FN(_args) *a, void *stream)
 {
     (void)a;
