@@ -53,7 +53,7 @@ attn_row(res1_backward, simt, T,    any,     any, none, 64,    64,    warps=2)
 attn_row(res2,          simt, T,    8..1024, any, none, 1,     1,     warps=2)
 attn_row(res2,          simt, T,    any,     any, none, 1,     1,     warps=8)
 attn_row(res2_backward, simt, T,    8..512,  any, none, 1,     1,     warps=2)
-attn_row(res2_backward, simt, T,    any,     any, none, 1,     1,     warps=16+spill=8)
+attn_row(res2_backward, simt, T,    any,     any, none, 1,     1,     warps=16)
 ]])
 attn_each([[A]], (avx512, avx2, cpu), [[
 attn_each([[K]], (res1, res1_backward), [[

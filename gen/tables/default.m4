@@ -21,7 +21,7 @@ attn_row(decode,  sm80, T,     16..128,     any, all,    16,   16,    warps=3+ro
 attn_row(decode,  sm80, T,     16..256,     any, all,    8,    16,    warps=2+rows=32)
 ]])
 //
-// What some rows of decode and res1 spill has not been timed apart from the rest.
+// What some rows of decode spill has not been timed apart from the rest.
 //
 // The same with K and V of 8 or 4 bits, whatever the scales.
 //
@@ -140,7 +140,7 @@ attn_row(res1,          sm80, T,    8..512,     any, none, 64,    16,    warps=4
 attn_row(res1,          sm80, T,    520..2048,  any, none, 64,    16,    warps=8+blocks=2)
 attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    16,    warps=16)
 ]])
-attn_row(res1_backward, sm80, bf16, 8..512,     any, none, 8,     8,     warps=4+blocks=3)
+attn_row(res1_backward, sm80, bf16, 8..512,     any, none, 8,     8,     warps=4+blocks=3+spill=8)
 attn_row(res1_backward, sm80, bf16, 520..2048,  any, none, 8,     8,     warps=8)
 attn_row(res1_backward, sm80, bf16, 2056..4096, any, none, 4,     8,     warps=12+spill=100)
 attn_row(res1_backward, sm80, bf16, 4104..7168, any, none, 2,     8,     warps=12+spill=92)
@@ -149,7 +149,7 @@ attn_row(res1,          simt, T,    any,        any, none, 64,    64,    warps=8
 attn_row(res1_backward, simt, T,    any,        any, none, 64,    64,    warps=8+blocks=2)
 attn_row(res2_backward, simt, T,    8..512,     any, none, 1,     1,     warps=2+blocks=8)
 attn_row(res2_backward, simt, T,    520..2048,  any, none, 1,     1,     warps=8+blocks=2)
-attn_row(res2_backward, simt, T,    any,        any, none, 1,     1,     warps=16+spill=8)  // sm_75 spills 8, f32
+attn_row(res2_backward, simt, T,    any,        any, none, 1,     1,     warps=16)
 ]])
 attn_each([[T]], (bf16, f16), [[
 attn_row(res2,          simt, T,    8..512,     any, none, 1,     1,     warps=1+blocks=16)
@@ -157,7 +157,7 @@ attn_row(res2,          simt, T,    520..2048,  any, none, 1,     1,     warps=4
 attn_row(res2,          simt, T,    2056..4096, any, none, 1,     1,     warps=8+blocks=4)
 attn_row(res2,          simt, T,    any,        any, none, 1,     1,     warps=8+blocks=3)
 ]])
-attn_row(res2,          simt, f32,  8..4096,    any, none, 1,     1,     warps=8+blocks=3)
+attn_row(res2,          simt, f32,  2056..4096, any, none, 1,     1,     warps=8+blocks=3)
 attn_row(res2,          simt, f32,  any,        any, none, 1,     1,     warps=16)
 attn_each([[K]], (res1, res1_backward), [[
 attn_each([[T]], (f32, f16, bf16), [[

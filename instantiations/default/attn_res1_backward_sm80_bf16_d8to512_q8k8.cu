@@ -10,4 +10,5 @@
 #define ATTN_TILE_K 8
 #define ATTN_WARPS 4
 #define ATTN_BLOCKS 3
+#define ATTN_SPILL 8
 #include <attn/attn.cuh>

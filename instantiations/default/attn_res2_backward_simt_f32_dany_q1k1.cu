@@ -8,5 +8,4 @@
 #define ATTN_TILE_Q 1
 #define ATTN_TILE_K 1
 #define ATTN_WARPS 16
-#define ATTN_SPILL 8
 #include <attn/attn.cuh>

@@ -162,11 +162,11 @@ ATTN_DEVICE void ATTN_FN(_read)(const ATTN_FN(_space) *m, int at, int half, uint
     x[0] = y.x, x[1] = y.y, x[2] = y.z, x[3] = y.w;
 }
 
-/* Of the stage at `place` of the ring; zeros if not `is`.  plain: all spots are in the ring, and all are wanted. */
+/* Of the stage at `place` of the ring; zeros if not `is`.  plain: all spots are in the ring. */
 ATTN_DEVICE int ATTN_FN(_at)(const ATTN_FN(_space) *m, const ATTN_FN(_spot) *spot, int place, int is, int plain)
 {
     if (plain)
-        return spot->at + place;
+        return is ? spot->at + place : m->zeros;
     return is ? spot->at + (place & spot->moves) : m->zeros;
 }
 
@@ -379,7 +379,7 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
     }
 }
 
-ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain)
+ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain, int whole)
 {
     const int lane = attn__lane(), r = lane / 4, c = lane % 4, warp = (int)threadIdx.x / 32;
     const int blocks = a->p.blocks, queries = a->p.queries, low = !plain && a->low;
@@ -431,7 +431,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
                 ATTN_FN(_wait)(a->stages - ATTN_RES_OWN);
                 __syncwarp();
             }
-            const int is_key = plain || 64 * (m.first_strip + k / 2) + 8 * (k % 2 * 4 + c) >= first;
+            const int is_key = whole || 64 * (m.first_strip + k / 2) + 8 * (k % 2 * 4 + c) >= first;
             uint32_t here[4], w_low[4], v[4], *const w = ATTN_RES_HOLDS ? held[k] : here;
             if (!ATTN_RES_HOLDS)
                 ATTN_FN(_read)(&m, w_at + k / 2 * ATTN_RES_PIECE, k % 2, w);
@@ -501,7 +501,7 @@ ATTN_DEVICE void ATTN_FN(_fetch_strip)(const ATTN_FN(_target) *to, int64_t at, i
 ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space) *m, int64_t t, int place,
                                    const ATTN_FN(_spot) *rows, const int *w_at, ATTN_FN(_copies) *from,
                                    const ATTN_FN(_target) *to, uint32_t (*for_dv)[2], uint32_t (*for_dw)[2],
-                                   float (*dw)[16], int plain)
+                                   float (*dw)[16], int plain, int whole)
 {
     const int first = attn__anew(a->p.dim - a->p.key_dim), add = (a->p.flags & ATTN_RES_ADD_DV) != 0;
     const int64_t at = t * a->p.dv.stride[1] + to->first;
@@ -511,7 +511,7 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
         ATTN_FN(_fetch_strip)(to, at, 0, old[0]);
     ATTN_UNROLL
     for (int k = 0; k < ATTN_RES_OWN; ++k) {
-        const int is_key = plain || to->first + 64 * k >= first;
+        const int is_key = whole || to->first + 64 * k >= first;
         uint32_t v[2][4], g[2][4], w[2][4] = { { 0, 0, 0, 0 }, { 0, 0, 0, 0 } };
         float out[2][8];
         if (ahead && k + 1 < ATTN_RES_OWN)
@@ -557,7 +557,7 @@ ATTN_DEVICE void ATTN_FN(_results)(const ATTN_FN(_args) *a, const ATTN_FN(_space
     }
 }
 
-ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain)
+ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared, int plain, int whole)
 {
     const int lane = attn__lane(), r = lane / 4, c = lane % 4, warp = (int)threadIdx.x / 32;
     const int blocks = a->p.blocks, queries = a->p.queries, first = a->p.dim - a->p.key_dim, low = !plain && a->low;
@@ -618,7 +618,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
                 ATTN_FN(_wait)(a->stages - ATTN_RES_OWN);
                 __syncwarp();
             }
-            const int is_key = plain || 64 * (m.first_strip + k / 2) + 8 * (k % 2 * 4 + c) >= first_anew;
+            const int is_key = whole || 64 * (m.first_strip + k / 2) + 8 * (k % 2 * 4 + c) >= first_anew;
             uint32_t w[4], w_low[4] = { 0, 0, 0, 0 }, v[4], g[4] = { 0, 0, 0, 0 };
             const int from_w = w_at + k / 2 * ATTN_RES_PIECE;
             const int from_g = ATTN_FN(_at)(&m, &g_row, place, 1, plain);
@@ -713,7 +713,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
             for_dw[i][1] = ATTN_RES_SHARE == 1 ? f_low : is ? x1 : 0;
         }
 
-        ATTN_FN(_results)(a, &m, t, start, rows, two_of_w, &from, &to, for_dv, for_dw, dw, plain);
+        ATTN_FN(_results)(a, &m, t, start, rows, two_of_w, &from, &to, for_dv, for_dw, dw, plain, whole);
         start = place;
     }
     /* Register 2t + e: column 2c + e, element t of chunk r. */
@@ -829,19 +829,25 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     }
 }
 #else
-/* plain, a constant: results are of the instance's type and begin at multiples of 16 bytes, and so do rows of w; the
- * key is the whole row.  Then the text is half as long, and fits into the instruction cache. */
+/* plain, a constant: results are of the instance's type and begin at multiples of 16 bytes, and so do rows of w.  Then
+ * the text is half as long, and fits into the instruction cache.  whole, one too: the key is the whole row. */
 ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 {
     ATTN_SHARED(shared);
-    ATTN_FN(_tokens)(&a, shared, 1);
+    ATTN_FN(_tokens)(&a, shared, 1, 1);
+}
+
+ATTN_GLOBAL(ATTN_FN(_kernel_part), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+{
+    ATTN_SHARED(shared);
+    ATTN_FN(_tokens)(&a, shared, 1, 0);
 }
 #endif
 
 ATTN_GLOBAL(ATTN_FN(_kernel_any), ATTN_FN(_args), ATTN_THREADS, 1)
 {
     ATTN_SHARED(shared);
-    ATTN_FN(_tokens)(&a, shared, 0);
+    ATTN_FN(_tokens)(&a, shared, 0, 0);
 }
 
 /* Also how many sums of dw there are. */
@@ -867,7 +873,7 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
         a.plain = a.dv[0] && p->dv.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_dv);
     else
         a.plain = p->o1.data ? p->o1.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_o1) : ATTN_RES_ONCE;
-    a.plain = a.plain && !a.low && a.wide & ATTN_FN(_wide_w) && (ATTN_RES_ONCE || p->key_dim == p->dim);
+    a.plain = a.plain && !a.low && a.wide & ATTN_FN(_wide_w);
     int at_once = ATTN_RES_QUERY;
     while (at_once > 1 && ATTN_RES_FIXED + ATTN_RES_W_BYTES(at_once, a.low) + ATTN_RES_OWN * stage > device.shared)
         at_once--;
@@ -882,15 +888,20 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
             a.p.o1.data = (char *)p->o1.data + s * p->o1.stride[0] * o_size;
         a.p.lse = p->lse ? p->lse + s * p->lse_stride : NULL;
         const int bytes_shared = fixed + a.stages * stage;
-        if (!ATTN_RES_ONCE || !a.plain) {
-            e = a.plain ? ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a)
-                        : ATTN_LAUNCH(ATTN_FN(_kernel_any), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a);
+        if (!a.plain) {
+            e = ATTN_LAUNCH(ATTN_FN(_kernel_any), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a);
             continue;
         }
+#if ATTN_RES_ONCE
         const int warps = (p->dim + 64 * ATTN_RES_OWN - 1) / (64 * ATTN_RES_OWN);
         for (a.from = 0; a.from < p->tokens && e == cudaSuccess; a.from += ATTN_GRID_MOST)
             e = ATTN_LAUNCH(ATTN_FN(_kernel), ATTN_FN(_grid)(p->tokens - a.from, INT32_MAX), 32 * (unsigned)warps,
                             4 * 72 * warps, stream, &a);
+#else
+        e = p->key_dim == p->dim
+                ? ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a)
+                : ATTN_LAUNCH(ATTN_FN(_kernel_part), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a);
+#endif
     }
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);

@@ -1,11 +1,11 @@
 /* Made by gen/gen.sh from default.m4.  Do not edit: edit the table and run gen/gen.sh (docs/tables.md). */
-#define ATTN_NAME attn_res2_simt_f32_d8to4096_q1k1
+#define ATTN_NAME attn_res2_simt_f32_d2056to4096_q1k1
 #define ATTN_EXPORT 1
 #define ATTN_KERNEL ATTN_KERNEL_RES2
 #define ATTN_ARCH ATTN_ARCH_SIMT
 #define ATTN_DTYPE ATTN_F32
 #define ATTN_HEAD_DIM 4096
-#define ATTN_HEAD_DIM_MIN 8
+#define ATTN_HEAD_DIM_MIN 2056
 #define ATTN_TILE_Q 1
 #define ATTN_TILE_K 1
 #define ATTN_WARPS 8
