@@ -127,6 +127,7 @@ ATTN_DEVICE void ATTN_FN(_block_sums)(unsigned char *shared, float *x, float *y)
     *y = ATTN_FN(_warp_sum)(*y);
 }
 
+/* The block's token. */
 ATTN_DEVICE void ATTN_FN(_one)(const ATTN_FN(_args) *a, unsigned char *shared, int plain)
 {
     const int dim = a->p.dim, first = dim - a->p.key_dim;
@@ -138,7 +139,7 @@ ATTN_DEVICE void ATTN_FN(_one)(const ATTN_FN(_args) *a, unsigned char *shared, i
     ATTN_FN(_get)(&a->p.update, adds, t, d, dim, a->wide & ATTN_FN(_wide_update), plain, &update);
     ATTN_FN(_get)(&a->p.o1, mixes, t, d, dim, a->wide & ATTN_FN(_wide_o1), plain, &o1);
     const float lse = mixes ? a->p.lse[t] : 0.0f;
-    int type = ATTN_DTYPE; /* of p, then of h */
+    int type = ATTN_DTYPE; /* of p */
     float x[8], y[8];
     if (adds) {
         type = plain ? ATTN_DTYPE : a->p.p_out.dtype;
