@@ -10,7 +10,18 @@ ATTN_DEVICE int ATTN_FN(_sum)(int x)
     ATTN_UNROLL
     for (int n = 1; n < 32; n *= 2)
         x += attn__shuffle_int(x, attn__lane() ^ n);
-    return x;
+    return attn__shuffle_int(x, 0); /* the compiler then knows that it is the same in a warp */
+}
+
+/* The greatest x of all lanes. */
+ATTN_DEVICE int ATTN_FN(_most)(int x)
+{
+    ATTN_UNROLL
+    for (int n = 1; n < 32; n *= 2) {
+        const int other = attn__shuffle_int(x, attn__lane() ^ n);
+        x = other > x ? other : x;
+    }
+    return attn__shuffle_int(x, 0);
 }
 
 /* ---- which tiles a unit has ------------------------------------------------------------------------- */
@@ -100,21 +111,45 @@ ATTN_DEVICE int ATTN_FN(_entry_count)(const ATTN_FN(_args) *a, int number, int w
 {
     ATTN_FN(_unit) u;
     ATTN_FN(_tiles) t;
+    if (a->see_all) {
+        const int turns = a->heads * a->blocks / a->walks;
+        u.b = turns > 1 ? number / turns : number;
+        ATTN_FN(_sequence)(a, &u);
+        return u.len_k > ATTN_TILE_K ? (u.len_k + ATTN_TILE_K - 1) / ATTN_TILE_K : 1;
+    }
     ATTN_FN(_entry)(a, number, walk, &u, &t);
     return t.count;
 }
 
-/* The first tile of share n of `shares` of a list; the first ones have one more. */
-ATTN_DEVICE int ATTN_FN(_share_start)(int total, int shares, int n)
+/* How the list is cut: shares of `each` tiles, the first ones of one more. */
+typedef struct ATTN_FN(_cut) {
+    int total, each, more;
+} ATTN_FN(_cut);
+
+/* Shares are equal; but where all entries have as many tiles, which is `most`, they are whole entries if that takes
+ * hardly longer: then nothing is to be merged. */
+ATTN_DEVICE ATTN_FN(_cut) ATTN_FN(_cut_of)(const ATTN_FN(_args) *a, int total, int most)
 {
-    const int rest = total % shares;
-    return total / shares * n + (n < rest ? n : rest);
+    ATTN_FN(_cut) cut;
+    cut.total = total;
+    cut.each = total / a->shares;
+    cut.more = total % a->shares;
+    if (a->share_entries && (int64_t)most * ATTN_FN(_entries)(a) == total)
+        cut.each = a->share_entries * most, cut.more = 0;
+    return cut;
+}
+
+/* The first tile of share n. */
+ATTN_DEVICE int ATTN_FN(_share_start)(const ATTN_FN(_cut) *cut, int n)
+{
+    const int64_t start = (int64_t)cut->each * n + (n < cut->more ? n : cut->more);
+    return start < cut->total ? (int)start : cut->total;
 }
 /* Whose share tile n is in. */
-ATTN_DEVICE int ATTN_FN(_share_of)(int total, int shares, int n)
+ATTN_DEVICE int ATTN_FN(_share_of)(const ATTN_FN(_cut) *cut, int n)
 {
-    const int each = total / shares, rest = total % shares, longer = rest * (each + 1);
-    return n < longer ? n / (each + 1) : rest + (n - longer) / (each > 0 ? each : 1);
+    const int longer = cut->more * (cut->each + 1);
+    return n < longer ? n / (cut->each + 1) : cut->more + (n - longer) / (cut->each > 0 ? cut->each : 1);
 }
 
 /* The list's share of this block.  A warp: each lane adds up some neighbouring entries, then those of the lane in which
@@ -122,15 +157,18 @@ ATTN_DEVICE int ATTN_FN(_share_of)(int total, int shares, int n)
 ATTN_DEVICE void ATTN_FN(_take_share)(const ATTN_FN(_args) *a, ATTN_FN(_feed) *f)
 {
     const int share = (int)blockIdx.x / a->walks, walk = (int)blockIdx.x % a->walks, lane = attn__lane();
-    int first = 0, width = ATTN_FN(_entries)(a), before = 0, start = -1, each;
+    int first = 0, width = ATTN_FN(_entries)(a), before = 0, start = -1, most = 0, each;
     f->walk = walk;
     f->skip = f->left = 0;
     do {
         int upto = 0; /* tiles of this lane's entries; with those of all lanes before, and of all entries before */
         each = (width + 31) / 32;
         ATTN_NO_UNROLL
-        for (int n = lane * each; n < (lane + 1) * each && n < width; ++n)
-            upto += ATTN_FN(_entry_count)(a, first + n, walk);
+        for (int n = lane * each; n < (lane + 1) * each && n < width; ++n) {
+            const int count = ATTN_FN(_entry_count)(a, first + n, walk);
+            upto += count;
+            most = count > most ? count : most;
+        }
         const int count = upto;
         ATTN_UNROLL
         for (int n = 1; n < 32; n *= 2) {
@@ -139,9 +177,14 @@ ATTN_DEVICE void ATTN_FN(_take_share)(const ATTN_FN(_args) *a, ATTN_FN(_feed) *f
         }
         upto += before;
         if (start < 0) { /* that was all of them */
-            const int total = attn__shuffle_int(upto, 31);
-            start = ATTN_FN(_share_start)(total, a->shares, share);
-            f->left = ATTN_FN(_share_start)(total, a->shares, share + 1) - start;
+            const ATTN_FN(_cut) cut = ATTN_FN(_cut_of)(a, attn__shuffle_int(upto, 31), ATTN_FN(_most)(most));
+            start = ATTN_FN(_share_start)(&cut, share);
+            f->left = ATTN_FN(_share_start)(&cut, share + 1) - start;
+            if (a->part_cut && share == 0 && threadIdx.x == 0) {
+                a->part_cut[walk][0] = cut.total;
+                a->part_cut[walk][1] = cut.each;
+                a->part_cut[walk][2] = cut.more;
+            }
             if (!f->left)
                 return;
         }
@@ -182,9 +225,14 @@ ATTN_DEVICE int ATTN_FN(_next_work)(const ATTN_FN(_args) *a, int clusters, ATTN_
     if (a->shares) {
         while (f->left > 0) {
             ATTN_FN(_entry)(a, (int)f->number, f->walk, u, &w->tiles);
-            ++f->number;
             w->from = f->skip;
             w->to = f->left < w->tiles.count - w->from ? w->from + f->left : w->tiles.count;
+            if (a->part_head && !w->from && threadIdx.x == 0) {
+                int32_t *const head = a->part_head[f->number * a->walks + f->walk];
+                head[0] = (int32_t)blockIdx.x;
+                head[1] = w->to;
+            }
+            ++f->number;
             f->skip = 0;
             f->left -= w->to - w->from;
             if (w->to > w->from)
@@ -209,30 +257,23 @@ ATTN_DEVICE int ATTN_FN(_next_work)(const ATTN_FN(_args) *a, int clusters, ATTN_
 
 /* ---- the merge -------------------------------------------------------------------------------------- */
 
-/* Of the list: where the partial results of a row of sequence u->b and KV head u->g lie, `row` of all of its rows;
- * 0 if there are none, because one block had the unit whole.  A warp. */
-ATTN_DEVICE int ATTN_FN(_parts_of)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int row, ATTN_FN(_parts) *parts)
+/* Of the list: unit number `number` and where the partial results of its first row lie; 0 if there are none, because
+ * one block had the unit whole.  After the kernel: its blocks have written down who began which unit. */
+ATTN_DEVICE int ATTN_FN(_parts_of)(const ATTN_FN(_args) *a, int64_t number, ATTN_FN(_unit) *u, ATTN_FN(_parts) *parts)
 {
-    const int block = row / ATTN_TILE_Q, walk_all = u->g * a->blocks + block, walk = walk_all % a->walks;
-    const int turns = a->heads * a->blocks / a->walks, own = u->b * turns + walk_all / a->walks;
-    const int entries = ATTN_FN(_entries)(a), each = (entries + 31) / 32; /* neighbours: their lengths share lines */
-    int total = 0, before = 0, count = 0;
-    ATTN_NO_UNROLL
-    for (int number = attn__lane() * each; number < (attn__lane() + 1) * each && number < entries; ++number) {
-        const int n = ATTN_FN(_entry_count)(a, number, walk);
-        total += n;
-        before += number < own ? n : 0;
-        count += number == own ? n : 0;
-    }
-    total = ATTN_FN(_sum)(total);
-    before = ATTN_FN(_sum)(before);
-    count = ATTN_FN(_sum)(count);
-    const int first = ATTN_FN(_share_of)(total, a->shares, before);
-    const int last = ATTN_FN(_share_of)(total, a->shares, before + count - 1);
-    const int begins = ATTN_FN(_share_start)(total, a->shares, first) == before;
-    parts->count = last - first + 1;
+    const unsigned b = attn__divide((unsigned)number, a->by_walks);
+    const int block = a->part_head[number][0], here = a->part_head[number][1]; /* nobody's, if it has no rows */
+    ATTN_FN(_tiles) t;
+    ATTN_FN(_tiles_of)(a, (int)b, (int)((unsigned)number - b * a->by_walks.by), u, &t);
+    if (!t.count || here == t.count)
+        return 0;
+    const int share = block / a->walks;
+    const int32_t *const kept = a->part_cut[block - share * a->walks];
+    const ATTN_FN(_cut) cut = { kept[0], kept[1], kept[2] };
+    const int start = ATTN_FN(_share_start)(&cut, share), next = ATTN_FN(_share_start)(&cut, share + 1);
+    parts->count = ATTN_FN(_share_of)(&cut, next + t.count - here - 1) - share + 1;
     parts->step = (int64_t)a->walks * ATTN_TILE_Q;
-    parts->first = first * parts->step + (int64_t)walk * ATTN_TILE_Q + row % ATTN_TILE_Q;
-    parts->zero = parts->first + (begins ? 0 : a->part_rows);
-    return count > 0 && first != last;
+    parts->first = (int64_t)block * ATTN_TILE_Q;
+    parts->zero = parts->first + (here == next - start ? 0 : a->part_rows); /* what a share begins with is in part 0 */
+    return 1;
 }

@@ -113,11 +113,12 @@ ATTN_STATIC_ASSERT(ATTN_Q_ROOM >= 1 && ATTN_KEPT <= 3,
 #define ATTN_JOBS_AT (ATTN_BARRIERS_AT + (8 * ATTN_BARRIERS + 15) / 16 * 16)
 
 /* Named barriers: P of a warpgroup for the other one, from 0 and from 1; a warpgroup's own; of both; of the two warps
- * of the same rows. */
+ * of the same rows; of all threads, when mbarriers have been made. */
 #define ATTN_P_GIVEN(group) (1 + (group))
 #define ATTN_OF_GROUP(group) (3 + (group))
 #define ATTN_OF_BOTH 5
 #define ATTN_OF_ROWS(warp) (6 + (warp))
+#define ATTN_MADE 10
 
 /* What warp 0 tells the others: tiles from .. to of a unit, of which a part may have none; to -1: there is no more. */
 typedef struct ATTN_FN(_job) {
@@ -167,6 +168,8 @@ ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
     for (unsigned count = 0;; ++count) {
         ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
         more = ATTN_FN(_next_work)(a, 0, &feed, &work, &unit);
+        if (!count)
+            attn__barrier(ATTN_MADE, 32 * ATTN_WARPS);
         ATTN_FN(_wait)(base, ATTN_JOB_EMPTY + (int)(count % ATTN_JOBS), count / ATTN_JOBS ^ 1);
         if (attn__lane() == 0) {
             job->to = -1;
@@ -879,25 +882,28 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, 1)
     const int warp = attn__shuffle_int((int)threadIdx.x / 32, 0);
     if (a.parts > 1)
         attn__grid_launch_next(); /* the merge */
-    if (threadIdx.x < ATTN_BARRIERS) { /* a lane for each: one after the other would be 700 clocks */
-        const int n = (int)threadIdx.x;
-        attn__mbarrier_init(ATTN_FN(_barrier)(base, n), n < ATTN_K_EMPTY     ? a.boxes ? 1 : ATTN_PARTS
-                                                        : n < ATTN_JOB_FULL  ? 4
-                                                        : n < ATTN_JOB_EMPTY ? 1
-                                                                             : 8 + ATTN_PARTS);
-        attn__mbarrier_made();
-    }
-    if (a.boxes && threadIdx.x == 32)
-        attn__tma_prefetch_map(&a.map_v), attn__tma_prefetch_map(&a.map_rest);
-    __syncthreads();
     if (warp < 4) {
         ATTN_REGISTERS_GIVE(ATTN_LOAD_REGISTERS);
-        if (warp == 0)
-            ATTN_FN(_plan_jobs)(&a, smem, base);
-        else
+        if (warp == 0) {
+            ATTN_FN(_plan_jobs)(&a, smem, base); /* the first one while barriers are made */
+        } else {
+            if (warp == 1) {
+                /* A lane for each: one after the other would be 700 clocks. */
+                for (int n = attn__lane(); n < ATTN_BARRIERS; n += 32)
+                    attn__mbarrier_init(ATTN_FN(_barrier)(base, n), n < ATTN_K_EMPTY     ? a.boxes ? 1 : ATTN_PARTS
+                                                                    : n < ATTN_JOB_FULL  ? 4
+                                                                    : n < ATTN_JOB_EMPTY ? 1
+                                                                                         : 8 + ATTN_PARTS);
+                attn__mbarrier_made();
+            }
+            if (warp == 2 && attn__lane() == 0 && a.boxes)
+                attn__tma_prefetch_map(&a.map_v), attn__tma_prefetch_map(&a.map_rest);
+            attn__barrier(ATTN_MADE, 32 * ATTN_WARPS);
             ATTN_FN(_load_jobs)(&a, smem, base, warp - 1);
+        }
     } else {
         ATTN_REGISTERS_TAKE(ATTN_REGISTERS);
+        attn__barrier(ATTN_MADE, 32 * ATTN_WARPS);
         ATTN_FN(_compute)(&a, smem, base, warp);
     }
 #endif
@@ -966,6 +972,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_JOB_EMPTY
 #undef ATTN_BARRIERS
 #undef ATTN_JOBS_AT
+#undef ATTN_MADE
 #undef ATTN_P_GIVEN
 #undef ATTN_OF_GROUP
 #undef ATTN_OF_BOTH

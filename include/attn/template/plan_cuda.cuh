@@ -110,6 +110,9 @@ typedef struct ATTN_FN(_args) {
     int32_t cluster;   /* blocks of a cluster, which has one unit; 0: no clusters */
     int32_t cluster_log2;
     int32_t shares;    /* of the list of all tiles; 0: no list */
+    int32_t share_entries; /* that a share has whole, where all of the list have as many tiles; 0: it is cut anywhere */
+    int32_t merge_log2; /* of how many blocks merge a unit that is cut */
+    int32_t see_all;   /* there are seq_q rows of each sequence, and they see all of its keys */
     int32_t walks;     /* heads and blocks of rows that walk the list side by side, a block of threads for each */
     int64_t k_page, k_key, v_page, v_key; /* bytes from page to page and from key to key */
 #if ATTN_KV_DTYPE == ATTN_NARROW
@@ -130,11 +133,16 @@ typedef struct ATTN_FN(_args) {
     int32_t wide_o;    /* the same, and o is of the instance's 16-bit type */
     int64_t units;     /* batch * heads * blocks * parts * chunks */
     int64_t rows;      /* batch * heads * group * seq_q */
+    int64_t merge_items; /* what blocks of the merge take turns with */
     int64_t part_rows; /* rows of one part: the same, but see _share */
     float scale_log2;  /* p.scale * log2(e) */
     float *part_o;     /* [parts][part_rows][head_dim_v], not yet divided by the sum; NULL with one part */
     float *part_m;     /* [parts][part_rows] greatest score, in units of log2; -inf: no key seen */
     float *part_l;     /* [parts][part_rows] sum of 2^(score - m) */
+#if ATTN_LISTS
+    int32_t (*part_head)[2]; /* [batch * heads * blocks] of a unit in the list: who has its first tiles, and how many */
+    int32_t (*part_cut)[3];  /* [walks] how the list is cut: list_cuda.cuh */
+#endif
     float cap_unit;    /* with softcap: p.scale / p.softcap; */
     float cap[3];      /* and where the square of q.k is below cap_most, in log2: cap[0] q.k + cap[1] (q.k)^3 + .. */
     float cap_most;
@@ -218,10 +226,16 @@ static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int
     const int64_t shares = room / a->walks < most ? room / a->walks : most;
     a->shares = shares > 1 ? (int32_t)shares : 1;
     a->units = (int64_t)a->shares * a->walks;
-    /* Where all units have as many tiles, shares may be whole units. */
+    /* Where all units have as many tiles, which may be known on the device alone, shares are whole units if the longest
+     * of them is longer by a sixteenth at most: a merge takes more. */
+    const int64_t whole_entries = ATTN_FN(_ceil)(entries, a->shares);
+    if ((whole_entries * a->shares - entries) * 16 <= entries)
+        a->share_entries = (int32_t)whole_entries;
+    a->see_all = !p->cu_seqlens_q && !p->seqused_q && !p->window && !p->chunk &&
+                 (!p->causal || (p->causal == ATTN_CAUSAL_BOTTOM_RIGHT && p->seq_q == 1));
     const int alike = a->blocks == 1 && !p->cu_seqlens_k && !p->seqused_k && !p->page_indptr && !p->cu_seqlens_q &&
                       !p->seqused_q;
-    if (!alike || entries % a->shares) {
+    if (!alike || !a->share_entries) {
         a->parts = 2;
         a->part_rows = a->units * ATTN_TILE_Q;
     }
@@ -329,13 +343,31 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     a->wide_o = ATTN_DTYPE != ATTN_F32 && p->o.dtype == ATTN_DTYPE && ATTN_FN(_is_wide)(&p->o, p->head_dim_v, 2);
 }
 
-/* Floats of the partial results, each array from a multiple of 16. */
-static size_t ATTN_FN(_part_floats)(const ATTN_FN(_args) *a, size_t *m_at, size_t *l_at)
+/* Floats of the partial results, each array from a multiple of 16; they lie from
+ * `at` on, if it is given. */
+static size_t ATTN_FN(_part_floats)(ATTN_FN(_args) *a, float *at)
 {
     const size_t rows = (size_t)a->parts * (size_t)a->part_rows;
-    *m_at = (rows * (size_t)a->p.head_dim_v + 15) / 16 * 16;
-    *l_at = *m_at + (rows + 15) / 16 * 16;
-    return a->parts > 1 ? *l_at + (rows + 15) / 16 * 16 : 0;
+    const size_t m_at = (rows * (size_t)a->p.head_dim_v + 15) / 16 * 16, l_at = m_at + (rows + 15) / 16 * 16;
+    size_t end = l_at + (rows + 15) / 16 * 16;
+    if (a->parts <= 1)
+        return 0;
+    if (at) {
+        a->part_o = at;
+        a->part_m = at + m_at;
+        a->part_l = at + l_at;
+    }
+#if ATTN_LISTS
+    if (a->shares) {
+        const size_t heads = ((size_t)a->p.batch * (size_t)a->heads * (size_t)a->blocks * 2 + 15) / 16 * 16;
+        if (at) {
+            a->part_head = (int32_t(*)[2])(void *)(at + end);
+            a->part_cut = (int32_t(*)[3])(void *)(at + end + heads);
+        }
+        end += heads + ((size_t)a->walks * 3 + 15) / 16 * 16;
+    }
+#endif
+    return end;
 }
 
 /* Bytes of the rotated q, a multiple of 64. */
@@ -350,8 +382,7 @@ static size_t ATTN_FN(_rope_bytes)(const attn_params *p)
 static size_t ATTN_FN(_workspace)(const attn_params *p, int least)
 {
     ATTN_FN(_args) a;
-    size_t m, l;
     ATTN_FN(_plan)(p, least, &a);
     return ATTN_FINDING_BYTES + ATTN_TICKET_BYTES + ATTN_FN(_rope_bytes)(p) +
-           sizeof(float) * ATTN_FN(_part_floats)(&a, &m, &l);
+           sizeof(float) * ATTN_FN(_part_floats)(&a, NULL);
 }
