@@ -10,7 +10,7 @@
 attn_each([[T]], (bf16, f16), [[
 attn_row(decode,  sm90, T,     128,         any, all,    8,    16,    warps=8+rows=8)
 attn_row(decode,  sm90, T,     128,         any, all,    16,   16,    warps=8+rows=16)
-attn_row(decode,  sm90, T,     128,         any, all,    32,   16,    warps=4+rows=128+spill=40)
+attn_row(decode,  sm90, T,     128,         any, all,    32,   16,    warps=4+rows=128)
 attn_row(decode,  sm90, T,     64,          any, all,    16,   32,    warps=8+rows=16)
 attn_row(decode,  sm90, T,     64,          any, all,    32,   16,    warps=8+rows=128)
 attn_row(decode,  sm90, T,     192/128,     any, all,    16,   16,    warps=6+rows=64)
@@ -28,12 +28,11 @@ attn_row(decode,  sm80, T,     16..256,     any, all,    8,    16,    warps=2+ro
 //       KERNEL   ARCH  DTYPE     HEAD_DIM GQA  FLAGS  TILE_Q TILE_K TUNE
 attn_each([[T]], (bf16, f16), [[
 attn_row(decode,  sm90, T:narrow, 128,     any, all,    8,    32,    warps=8+rows=8)
-attn_row(decode,  sm90, T:narrow, 128,     any, all,    16,   16,    warps=8+stages=3+rows=64+spill=16)
-attn_row(decode,  sm90, T:narrow, 64,      any, all,    16,   16,    warps=8+stages=4+rows=64)
+attn_row(decode,  sm90, T:narrow, 64,      any, all,    16,   32,    warps=8+stages=3+rows=64)
 attn_row(decode,  sm90, T:narrow, 16..128, any, all,    16,   16,    warps=8+stages=3+rows=64+spill=24)
 attn_row(decode,  sm90, T:narrow, 16..256, any, all,    8,    16,    warps=6+stages=2+rows=32+spill=24)
-attn_row(decode,  sm80, T:narrow, 16..128, any, all,    16,   16,    warps=4+rows=64+spill=52)
-attn_row(decode,  sm80, T:narrow, 16..256, any, all,    8,    16,    warps=4+rows=32+spill=128)
+attn_row(decode,  sm80, T:narrow, 16..128, any, all,    16,   16,    warps=4+rows=64+spill=36)
+attn_row(decode,  sm80, T:narrow, 16..256, any, all,    8,    16,    warps=4+rows=32+spill=108)
 ]])
 //
 // Latent caches, paged or not, of any number of query rows: V is the first dims of K.

@@ -24,5 +24,5 @@
 #define ATTN_TILE_K 16
 #define ATTN_WARPS 4
 #define ATTN_ROWS 64
-#define ATTN_SPILL 52
+#define ATTN_SPILL 36
 #include <attn/attn.cuh>

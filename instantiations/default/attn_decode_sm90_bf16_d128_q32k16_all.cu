@@ -21,5 +21,4 @@
 #define ATTN_TILE_K 16
 #define ATTN_WARPS 4
 #define ATTN_ROWS 128
-#define ATTN_SPILL 40
 #include <attn/attn.cuh>

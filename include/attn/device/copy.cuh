@@ -37,6 +37,21 @@ ATTN_DEVICE void attn__copy_async(unsigned char *shared, const void *global, int
 #endif
 }
 
+/* 16 bytes that nobody reads again soon: they are the first to leave the L2.  No other number of bytes: ptxas 13.0 then
+ * may add a uniform register to the shared address, and takes neither that one nor the policy's from where they are
+ * (tests/test_sass.sh looks). */
+ATTN_DEVICE void attn__copy_async_once(unsigned char *shared, const void *global)
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.cg.shared.global.L2::cache_hint.L2::128B [%0], [%1], 16, %2;" ::"r"(
+                     attn__shared_address(shared)),
+                 "l"(global), "l"((uint64_t)0x12F0000000000000ull)
+                 : "memory");
+#else
+    attn__copy_async(shared, global, 16);
+#endif
+}
+
 /* Asks for the 128 bytes around an address of global memory, which must be readable, to be in L2 soon. */
 ATTN_DEVICE void attn__prefetch(const void *global)
 {

@@ -123,6 +123,12 @@ ATTN_DEVICE void ATTN_FN(_mma)(float *d, const uint32_t *a, const uint32_t *b)
 
 #include <attn/template/list_cuda.cuh>
 
+/* The number of this thread's warp.  So the compiler knows that all lanes have the same; else loops could diverge. */
+ATTN_DEVICE int ATTN_FN(_warp)(void)
+{
+    return attn__shuffle_int((int)threadIdx.x / 32, 0);
+}
+
 /* What a warp keeps in shared memory, since in registers it would lie through the loop: its unit, and what comes after
  * that, for itself and for its copies, which are ahead. */
 typedef struct ATTN_FN(_kept) {
@@ -158,6 +164,9 @@ ATTN_DEVICE int ATTN_FN(_swizzle)(int row, int pieces)
 /* Rows come in steps of 32 pieces. */
 #define ATTN_EVEN(pieces) (32 % (pieces) == 0)
 
+/* x, kept in a register rather than computed from the thread's number for each tile.  Narrow types have none free. */
+#define ATTN_KEEP(x) (ATTN_KV_DTYPE == ATTN_NARROW ? (x) : attn__anew(x))
+
 /* This lane's row for ldmatrix, of a tile of K or V in shared memory: where it begins, and 16 times its swizzle. */
 typedef struct ATTN_FN(_row_at) {
     uint32_t at, x;
@@ -172,6 +181,8 @@ ATTN_DEVICE ATTN_FN(_row_at) ATTN_FN(_row_of)(uint32_t tile, int pieces, int is_
     ATTN_FN(_row_at) r;
     r.at = tile + (uint32_t)(row * pieces * 16);
     r.x = (uint32_t)(((is_v ? second : third) ^ ATTN_FN(_swizzle)(row, pieces)) * 16);
+    r.at = (uint32_t)ATTN_KEEP((int)r.at);
+    r.x = (uint32_t)ATTN_KEEP((int)r.x);
     return r;
 }
 
@@ -475,6 +486,8 @@ typedef struct ATTN_FN(_loader) {
     int at;                  /* the tile that is copied next; at or beyond work.to: no more of this work */
     int len_k;
     const unsigned char *k, *v; /* key 0 of the sequence, or of page 0, and this head */
+    const unsigned char *k_lane, *v_lane; /* what this lane copies first of a whole tile that begins there */
+    int k_to, v_to;                       /* and to which byte of K and V of a stage */
     int64_t k_scale, v_scale; /* the same of scales */
     const int32_t *pages;
     int page, page_after;    /* of tile at + lane * ATTN_WARPS, counted from `turn` tiles ago; and of the 32 after them.
@@ -515,12 +528,21 @@ ATTN_DEVICE int64_t ATTN_FN(_bytes)(int type, int64_t n)
     return type == ATTN_INT4 ? n / 2 : type >= ATTN_E4M3 ? n : 2 * n;
 }
 
+/* Where piece n of a tile lies in shared memory. */
+ATTN_DEVICE int ATTN_FN(_piece_at)(int n, int pieces)
+{
+    const int row = n / pieces;
+    return (row * pieces + (n % pieces ^ ATTN_FN(_swizzle)(row, pieces))) * 16;
+}
+
 /* Begins with the work in l->work, which is of unit u. */
 ATTN_DEVICE void ATTN_FN(_load_work)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_loader) *l)
 {
     const attn_params *p = &a->p;
     int64_t k = u->g * p->k.stride[2], v = u->g * p->v.stride[2];
-    l->at = l->work.from + (int)threadIdx.x / 32;
+    const int lane = attn__lane(), k_pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM, type);
+    const int v_pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type);
+    l->at = l->work.from + ATTN_FN(_warp)();
     l->len_k = u->len_k;
     l->pages = NULL;
     l->page = l->page_after = l->turn = 0;
@@ -536,10 +558,20 @@ ATTN_DEVICE void ATTN_FN(_load_work)(int type, const ATTN_FN(_args) *a, const AT
     }
     l->k = (const unsigned char *)p->k.data + ATTN_FN(_bytes)(type, k);
     l->v = (const unsigned char *)p->v.data + ATTN_FN(_bytes)(type, v);
+    l->k_lane = l->k + lane / k_pieces * a->k_key + lane % k_pieces * 16;
+    l->v_lane = l->v + lane / v_pieces * a->v_key + lane % v_pieces * 16;
+    l->k_to = ATTN_KEEP(ATTN_FN(_piece_at)(lane, k_pieces));
+    l->v_to = k_pieces == v_pieces ? l->k_to : ATTN_KEEP(ATTN_FN(_piece_at)(lane, v_pieces));
 #if ATTN_SCALED
     l->k_scale = ATTN_FN(_scales_of)(a, &p->k_scale, u);
     l->v_scale = ATTN_FN(_scales_of)(a, &p->v_scale, u);
 #endif
+}
+
+/* Whether rows are of whole pieces, of which 32 are rows again. */
+ATTN_DEVICE int ATTN_FN(_is_full)(int type, int pieces, int dim)
+{
+    return ATTN_EVEN(pieces) && ATTN_FN(_bytes)(type, dim) == 16 * pieces;
 }
 
 /* Those of piece n that are of a row of `bytes`. */
@@ -554,22 +586,11 @@ ATTN_DEVICE int ATTN_FN(_of_piece)(int n, int bytes)
 ATTN_DEVICE void ATTN_FN(_copy_rows)(const unsigned char *from, int64_t stride, int there, int pieces, int bytes,
                                      unsigned char *to)
 {
-    const int lane = attn__lane(), rows = 32 / pieces;
-    if (ATTN_EVEN(pieces) && there >= ATTN_TILE_K && pieces * 16 == bytes) { /* most tiles, of most head dims */
-        from += lane / pieces * stride + lane % pieces * 16;
-        to += lane / pieces * 16 * pieces;
-        ATTN_UNROLL
-        for (int n = 0; n < ATTN_TILE_K * pieces / 32; ++n, from += rows * stride) {
-            const int x = ATTN_FN(_swizzle)(lane / pieces, pieces) ^ ATTN_FN(_swizzle)(n * rows, pieces);
-            attn__copy_async(to + n * 512 + ((lane % pieces) ^ x) * 16, from, 16);
-        }
-        return;
-    }
     ATTN_UNROLL_4
-    for (int n = lane; n < ATTN_TILE_K * pieces; n += 32) {
+    for (int n = attn__lane(); n < ATTN_TILE_K * pieces; n += 32) {
         const int row = n / pieces, piece = n % pieces;
-        attn__copy_async(to + (row * pieces + (piece ^ ATTN_FN(_swizzle)(row, pieces))) * 16,
-                         from + row * stride + piece * 16, row < there ? ATTN_FN(_of_piece)(piece, bytes) : 0);
+        attn__copy_async(to + ATTN_FN(_piece_at)(n, pieces), from + row * stride + piece * 16,
+                         row < there ? ATTN_FN(_of_piece)(piece, bytes) : 0);
     }
 }
 
@@ -595,6 +616,22 @@ typedef struct ATTN_FN(_keys_at) {
     int each, page, row, there;
 } ATTN_FN(_keys_at);
 
+/* Copies a tile of K or V whose rows are all there and of whole pieces, 32 / pieces rows at a time; `from` and `at`:
+ * what this lane copies first, and to which byte.  once: a constant, as attn__copy_async_once. */
+ATTN_DEVICE void ATTN_FN(_copy_whole)(int once, const unsigned char *from, int64_t key_bytes, int pieces, int at,
+                                      unsigned char *to)
+{
+    const int rows = 32 / pieces;
+    ATTN_UNROLL
+    for (int n = 0; n < ATTN_TILE_K * pieces / 32; ++n, from += rows * key_bytes) {
+        unsigned char *const piece = to + (at ^ ATTN_FN(_swizzle)(n * rows, pieces) * 16) + n * 512;
+        if (once)
+            attn__copy_async_once(piece, from);
+        else
+            attn__copy_async(piece, from, 16);
+    }
+}
+
 /* Copies a tile of K or V, which begin at `from`, `page_bytes` from page to page and key_bytes from key to key.  type:
  * a constant. */
 ATTN_DEVICE void ATTN_FN(_copy_tile)(int type, const unsigned char *from, int64_t page_bytes, int64_t key_bytes,
@@ -608,8 +645,8 @@ ATTN_DEVICE void ATTN_FN(_copy_tile)(int type, const unsigned char *from, int64_
         ATTN_FN(_copy_rows)(from + at, key_bytes, keys.there, pieces, bytes, to);
 }
 
-/* Copies the next tile of the work at hand. */
-ATTN_DEVICE void ATTN_FN(_load)(int type, const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, unsigned char *stage)
+/* Copies the next tile of the work at hand.  once: a constant, see _copy_whole. */
+ATTN_DEVICE void ATTN_FN(_load)(int type, int once, const ATTN_FN(_args) *a, ATTN_FN(_loader) *l, unsigned char *stage)
 {
     const attn_params *p = &a->p;
     const int k0 = ATTN_FN(_key_of)(&l->work.tiles, l->at);
@@ -630,10 +667,22 @@ ATTN_DEVICE void ATTN_FN(_load)(int type, const ATTN_FN(_args) *a, ATTN_FN(_load
             l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
         }
     }
-    ATTN_FN(_copy_tile)(type, l->k, a->k_page, a->k_key, keys, ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), ATTN_FN(_dim)(a),
-                        stage);
-    ATTN_FN(_copy_tile)(type, l->v, a->v_page, a->v_key, keys, ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type),
-                        ATTN_FN(_dim_v)(a), stage + ATTN_TILE_K * ATTN_K_BYTES);
+    const int k_pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), v_pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type);
+    unsigned char *const v_stage = stage + ATTN_TILE_K * ATTN_K_BYTES;
+    const uint32_t page = (uint32_t)keys.page, row = (uint32_t)keys.row;
+    const int whole = !keys.each && keys.there >= ATTN_TILE_K;
+    if (whole && ATTN_FN(_is_full)(type, k_pieces, ATTN_FN(_dim)(a)) &&
+        ATTN_FN(_is_full)(type, v_pieces, ATTN_FN(_dim_v)(a))) { /* most tiles, of most head dims */
+        ATTN_FN(_copy_whole)(once, l->k_lane + page * a->k_page + row * a->k_key, a->k_key, k_pieces, l->k_to, stage);
+        ATTN_FN(_copy_whole)(once, l->v_lane + page * a->v_page + row * a->v_key, a->v_key, v_pieces, l->v_to, v_stage);
+    } else {
+        ATTN_FN(_copy_tile)(type, l->k, a->k_page, a->k_key, keys, k_pieces, ATTN_FN(_dim)(a), stage);
+        if (!ATTN_EVEN(k_pieces) && whole && ATTN_FN(_is_full)(type, v_pieces, ATTN_FN(_dim_v)(a)))
+            ATTN_FN(_copy_whole)(once, l->v_lane + page * a->v_page + row * a->v_key, a->v_key, v_pieces, l->v_to,
+                                 v_stage);
+        else
+            ATTN_FN(_copy_tile)(type, l->v, a->v_page, a->v_key, keys, v_pieces, ATTN_FN(_dim_v)(a), v_stage);
+    }
 #if ATTN_SCALED
     if (a->k_groups || a->v_groups) {
         const int key = attn__lane() % ATTN_TILE_K;
@@ -662,7 +711,9 @@ ATTN_DEVICE void ATTN_FN(_leave)(int type, const ATTN_FN(_args) *a, const ATTN_F
     const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
     float *const o = (float *)(void *)(smem + ATTN_O_AT) + warp * ATTN_TILE_Q * ATTN_PITCH;
     float *const rl = (float *)(void *)(smem + ATTN_RL_AT) + warp * ATTN_TILE_Q * 4;
-    float all = 0.0f; /* not finite if any is not; the other way round does no harm */
+    const int rows = u->rows;
+    float l[2 * ATTN_RN], rounded[2 * ATTN_RN];
+    float all[2] = { 0.0f, 0.0f }; /* not finite if any is not; the other way round does no harm */
 #if ATTN_KV_DTYPE == ATTN_NARROW
     const float factor = w->pass < 2 ? ATTN_FN(_unit_scale)(&a->p.v_scale, a->v_groups, u) : 1.0f;
 #else
@@ -671,37 +722,48 @@ ATTN_DEVICE void ATTN_FN(_leave)(int type, const ATTN_FN(_args) *a, const ATTN_F
 #endif
     ATTN_UNROLL
     for (int r = 0; r < 2 * ATTN_RN; ++r) {
-        const int row = lane % 4 * 2 + r % 2 + r / 2 * 8;
-        float l = w->l[r], rounded = w->rounded[r];
+        l[r] = w->l[r];
+        rounded[r] = w->rounded[r];
+    }
+    ATTN_UNROLL
+    for (int n = 4; n < 32; n *= 2) { /* all rows of a step at once */
         ATTN_UNROLL
-        for (int n = 4; n < 32; n *= 2) {
-            l += attn__shuffle_xor(l, n);
-            rounded += attn__shuffle_xor(rounded, n);
+        for (int r = 0; r < 2 * ATTN_RN; ++r) {
+            l[r] += attn__shuffle_xor(l[r], n);
+            rounded[r] += attn__shuffle_xor(rounded[r], n);
         }
+    }
+    ATTN_UNROLL
+    for (int r = 0; r < 2 * ATTN_RN; ++r) {
+        const int row = lane % 4 * 2 + r % 2 + r / 2 * 8;
 #if ATTN_KV_DTYPE == ATTN_NARROW
         if (ATTN_NARROW_EXACT) {
             float scaled = w->scaled[r];
             ATTN_UNROLL
             for (int n = 4; n < 32; n *= 2)
                 scaled += attn__shuffle_xor(scaled, n);
-            const float ratio = rounded / scaled; /* 1 but for rounding; or nothing if all is 0 or not finite */
-            rounded = ratio > 0.99f && ratio < 1.01f ? l * ratio : l;
+            const float ratio = rounded[r] / scaled; /* 1 but for rounding; or nothing if all is 0 or not finite */
+            rounded[r] = ratio > 0.99f && ratio < 1.01f ? l[r] * ratio : l[r];
         } else if (ATTN_SCALED && a->v_groups) { /* in bf16 that is a sixteenth of what o is rounded by */
-            rounded = l;
+            rounded[r] = l[r];
         }
 #endif
         if (lane / 4 == 0)
-            *(float4 *)(void *)(rl + row * 4) = make_float4(-w->minus_r[r], l, rounded, 0.0f);
-        if (row < u->rows) {
+            *(float4 *)(void *)(rl + row * 4) = make_float4(-w->minus_r[r], l[r], rounded[r], 0.0f);
+    }
+    ATTN_UNROLL
+    for (int r = 0; r < ATTN_RN; ++r) {
+        const int row = lane % 4 * 2 + r * 8;
+        if (row < rows) { /* the next one, too, for which there is room */
             ATTN_UNROLL
-            for (int d = 0; d < 2 * ATTN_NV; ++d) {
-                const float x = w->o[r / 2][d / 2][d % 2 * 2 + r % 2] * factor;
-                all += x;
-                o[row * ATTN_PITCH + ATTN_FN(_dim_of)(d, ATTN_PER(type))] = x;
+            for (int n = 0; n < 4 * ATTN_NV; ++n) {
+                const float x = w->o[r][n / 4][n % 4] * factor;
+                all[n % 2] += x;
+                o[(row + n % 2) * ATTN_PITCH + ATTN_FN(_dim_of)(n / 2, ATTN_PER(type))] = x;
             }
         }
     }
-    const int wrong = attn__any(!(all - all == 0.0f));
+    const int wrong = attn__any(!(all[0] + all[1] - (all[0] + all[1]) == 0.0f));
     if (lane == 0)
         ((int *)(void *)(smem + ATTN_WRONG_AT))[warp] = wrong;
 }
@@ -838,13 +900,17 @@ ATTN_DEVICE int ATTN_FN(_slice_quads)(const ATTN_FN(_args) *a, const ATTN_FN(_un
     return ((fours + a->cluster - 1 - n) >> a->cluster_log2) * 4 + (fours % a->cluster == n ? quads % 4 : 0);
 }
 
-/* Says how much this block awaits.  One thread, before the others of the cluster may send. */
-ATTN_DEVICE void ATTN_FN(_await)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, int rank, uint32_t barrier)
+/* Says how much this block awaits, and then that the others of the cluster may send.  A block, once. */
+ATTN_DEVICE void ATTN_FN(_await)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, unsigned char *smem)
 {
-    attn__mbarrier_init(barrier, 1);
-    attn__mbarrier_made();
-    attn__mbarrier_arrive_expect(barrier,
-                                 (uint32_t)(ATTN_FN(_slice_quads)(a, u, rank) * 16 + u->rows * 8) << a->cluster_log2);
+    if (threadIdx.x == 0) {
+        const uint32_t barrier = attn__shared_address(smem) + ATTN_BARRIER_AT;
+        const int quads = ATTN_FN(_slice_quads)(a, u, attn__cluster_rank());
+        attn__mbarrier_init(barrier, 1);
+        attn__mbarrier_made();
+        attn__mbarrier_arrive_expect(barrier, (uint32_t)(quads * 16 + u->rows * 8) << a->cluster_log2);
+    }
+    attn__cluster_arrive_made();
 }
 
 /* Sends quad n of this block's sum to the block that finishes it, and with the first quads of each row its r and sum to
@@ -935,7 +1001,7 @@ ATTN_DEVICE void ATTN_FN(_deliver)(const ATTN_FN(_args) *a, int clusters, const 
  * once for each type. */
 ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, unsigned char *smem)
 {
-    const int lane = attn__lane(), warp = (int)threadIdx.x / 32;
+    const int lane = attn__lane(), warp = ATTN_FN(_warp)();
     unsigned char *const ring = smem + warp * ATTN_STAGES * ATTN_STAGE_BYTES;
     const ATTN_FN(_row_at) k_row =
         ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), 0);
@@ -947,6 +1013,7 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
     ATTN_FN(_loader) loader;
     ATTN_FN(_state) w;
     int stage = 0, started = 0;
+    const int alone = ATTN_KV_DTYPE != ATTN_NARROW && clusters; /* a constant: a cluster's one work */
 #ifdef ATTN_EARLY
     if (!clusters && a->parts > 1)
         attn__grid_launch_next(); /* the merge */
@@ -961,28 +1028,26 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
     }
 #endif
     ATTN_FN(_feed_start)(a, clusters, &feed);
-    if (lane == 0)
+    if (!alone && lane == 0)
         kept->feed = feed;
     w.unit = ATTN_FN(_has_score)(a) ? 1.0f : a->scale_log2;
     for (;;) {
         ATTN_FN(_work) work;
         ATTN_FN(_unit) unit;
         __syncwarp();
-        feed = kept->feed;
+        if (!alone)
+            feed = kept->feed;
         if (!ATTN_FN(_next_work)(a, clusters, &feed, &work, &unit))
             break;
         work.part = a->shares ? started : work.part;
         __syncwarp();
-        if (lane == 0) {
+        if (!alone && lane == 0) {
             kept->unit = unit;
             kept->feed = feed;
         }
 #if ATTN_CLUSTERS
-        if (clusters) {
-            if (threadIdx.x == 0)
-                ATTN_FN(_await)(a, &unit, attn__cluster_rank(), attn__shared_address(smem) + ATTN_BARRIER_AT);
-            attn__cluster_arrive_made();
-        }
+        if (clusters && !alone)
+            ATTN_FN(_await)(a, &unit, smem);
 #endif
         ATTN_FN(_load_q)(type, a, &unit, smem, &w); /* before the first keys */
         __syncwarp();
@@ -993,7 +1058,7 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
             if (!started || w.pass) { /* a pass begins with the unit's first tile again */
                 ATTN_COPY_ASYNC_WAIT(0);
                 __syncwarp();
-                if (lane == 0)
+                if (!alone && lane == 0)
                     kept->ahead = kept->feed;
                 loader.work = work;
                 if (w.pass)
@@ -1001,7 +1066,23 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
                 ATTN_FN(_load_work)(type, a, &unit, &loader);
                 stage = 0;
                 started = 1;
-                empty = ATTN_STAGES;
+                empty = alone ? 0 : ATTN_STAGES;
+#if ATTN_CLUSTERS
+                if (alone) { /* what can wait comes behind them */
+                    ATTN_NO_UNROLL
+                    for (int n = 0; n < ATTN_STAGES; ++n) {
+                        if (loader.at < loader.work.to)
+                            ATTN_FN(_load)(type, 1, a, &loader, ring + n * ATTN_STAGE_BYTES);
+                        attn__copy_async_commit();
+                    }
+                    if (!w.pass) {
+                        if (lane == 0)
+                            kept->unit = unit;
+                        ATTN_FN(_await)(a, &unit, smem);
+                        __syncwarp();
+                    }
+                }
+#endif
             }
             ATTN_FN(_clear)(&w);
             ATTN_NO_UNROLL
@@ -1040,7 +1121,7 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
                     }
                 }
                 if (loader.at < loader.work.to)
-                    ATTN_FN(_load)(type, a, &loader, ring + at);
+                    ATTN_FN(_load)(type, alone, a, &loader, ring + at);
                 attn__copy_async_commit();
             }
             ATTN_FN(_leave)(type, a, u, &w, smem);
@@ -1176,6 +1257,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_KEEP_Q
 #undef ATTN_Q_AT
 #undef ATTN_EVEN
+#undef ATTN_KEEP
 #undef ATTN_SLICES
 #undef ATTN_MOST_PARTS
 #undef ATTN_CLUSTER

@@ -98,12 +98,12 @@ typedef struct ATTN_FN(_work) {
 /* Tiles of entry `number` of the list, as walk `walk` has it. */
 ATTN_DEVICE void ATTN_FN(_entry)(const ATTN_FN(_args) *a, int number, int walk, ATTN_FN(_unit) *u, ATTN_FN(_tiles) *t)
 {
-    const int turns = a->heads * a->blocks / a->walks, b = turns > 1 ? number / turns : number;
-    ATTN_FN(_tiles_of)(a, b, (number - b * turns) * a->walks + walk, u, t);
+    const int b = (int)attn__divide((unsigned)number, a->by_rounds);
+    ATTN_FN(_tiles_of)(a, b, (number - b * (int)a->by_rounds.by) * a->walks + walk, u, t);
 }
 ATTN_DEVICE int ATTN_FN(_entries)(const ATTN_FN(_args) *a)
 {
-    return a->p.batch * (a->heads * a->blocks / a->walks);
+    return a->p.batch * (int)a->by_rounds.by;
 }
 
 /* How many tiles that are. */
@@ -132,8 +132,8 @@ ATTN_DEVICE ATTN_FN(_cut) ATTN_FN(_cut_of)(const ATTN_FN(_args) *a, int total, i
 {
     ATTN_FN(_cut) cut;
     cut.total = total;
-    cut.each = total / a->shares;
-    cut.more = total % a->shares;
+    cut.each = (int)attn__divide((unsigned)total, a->by_shares);
+    cut.more = total - cut.each * a->shares;
     if (a->share_entries && (int64_t)most * ATTN_FN(_entries)(a) == total)
         cut.each = a->share_entries * most, cut.more = 0;
     return cut;
@@ -152,14 +152,37 @@ ATTN_DEVICE int ATTN_FN(_share_of)(const ATTN_FN(_cut) *cut, int n)
     return n < longer ? n / (cut->each + 1) : cut->more + (n - longer) / (cut->each > 0 ? cut->each : 1);
 }
 
+/* Cuts the list, of entries of `most` tiles, and says to f how many tiles share `share` has, and to the merge how it was
+ * cut.  Where the share starts. */
+ATTN_DEVICE int ATTN_FN(_begin_share)(const ATTN_FN(_args) *a, ATTN_FN(_feed) *f, int share, int total, int most)
+{
+    const ATTN_FN(_cut) cut = ATTN_FN(_cut_of)(a, total, most);
+    const int start = ATTN_FN(_share_start)(&cut, share);
+    f->left = ATTN_FN(_share_start)(&cut, share + 1) - start;
+    if (a->part_cut && share == 0 && threadIdx.x == 0) {
+        a->part_cut[f->walk][0] = cut.total;
+        a->part_cut[f->walk][1] = cut.each;
+        a->part_cut[f->walk][2] = cut.more;
+    }
+    return start;
+}
+
 /* The list's share of this block.  A warp: each lane adds up some neighbouring entries, then those of the lane in which
- * the share starts are spread over all lanes, until a lane has one entry. */
+ * the share starts are spread over all lanes, until a lane has one entry.  None of that where entries are alike. */
 ATTN_DEVICE void ATTN_FN(_take_share)(const ATTN_FN(_args) *a, ATTN_FN(_feed) *f)
 {
-    const int share = (int)blockIdx.x / a->walks, walk = (int)blockIdx.x % a->walks, lane = attn__lane();
+    const int share = (int)attn__divide(blockIdx.x, a->by_side), walk = (int)blockIdx.x - share * a->walks;
+    const int lane = attn__lane();
     int first = 0, width = ATTN_FN(_entries)(a), before = 0, start = -1, most = 0, each;
     f->walk = walk;
     f->skip = f->left = 0;
+    if (a->alike) {
+        const int tiles = ATTN_FN(_entry_count)(a, 0, walk);
+        start = ATTN_FN(_begin_share)(a, f, share, tiles * width, tiles);
+        f->number = tiles ? (int)((unsigned)start / (unsigned)tiles) : 0;
+        f->skip = start - (int)f->number * tiles;
+        return;
+    }
     do {
         int upto = 0; /* tiles of this lane's entries; with those of all lanes before, and of all entries before */
         each = (width + 31) / 32;
@@ -177,14 +200,7 @@ ATTN_DEVICE void ATTN_FN(_take_share)(const ATTN_FN(_args) *a, ATTN_FN(_feed) *f
         }
         upto += before;
         if (start < 0) { /* that was all of them */
-            const ATTN_FN(_cut) cut = ATTN_FN(_cut_of)(a, attn__shuffle_int(upto, 31), ATTN_FN(_most)(most));
-            start = ATTN_FN(_share_start)(&cut, share);
-            f->left = ATTN_FN(_share_start)(&cut, share + 1) - start;
-            if (a->part_cut && share == 0 && threadIdx.x == 0) {
-                a->part_cut[walk][0] = cut.total;
-                a->part_cut[walk][1] = cut.each;
-                a->part_cut[walk][2] = cut.more;
-            }
+            start = ATTN_FN(_begin_share)(a, f, share, attn__shuffle_int(upto, 31), ATTN_FN(_most)(most));
             if (!f->left)
                 return;
         }
@@ -267,7 +283,7 @@ ATTN_DEVICE int ATTN_FN(_parts_of)(const ATTN_FN(_args) *a, int64_t number, ATTN
     ATTN_FN(_tiles_of)(a, (int)b, (int)((unsigned)number - b * a->by_walks.by), u, &t);
     if (!t.count || here == t.count)
         return 0;
-    const int share = block / a->walks;
+    const int share = (int)attn__divide((unsigned)block, a->by_side);
     const int32_t *const kept = a->part_cut[block - share * a->walks];
     const ATTN_FN(_cut) cut = { kept[0], kept[1], kept[2] };
     const int start = ATTN_FN(_share_start)(&cut, share), next = ATTN_FN(_share_start)(&cut, share + 1);

@@ -107,12 +107,14 @@ typedef struct ATTN_FN(_args) {
     attn__divisor by_blocks, by_heads, by_section, by_turns; /* the last two: units of a section, its heads */
 #if ATTN_LISTS
     attn__divisor by_page, by_walks, by_group; /* keys of a page; heads * blocks */
+    attn__divisor by_side, by_rounds, by_shares; /* of a list: walks; heads * blocks of those; shares */
     int32_t cluster;   /* blocks of a cluster, which has one unit; 0: no clusters */
     int32_t cluster_log2;
     int32_t shares;    /* of the list of all tiles; 0: no list */
     int32_t share_entries; /* that a share has whole, where all of the list have as many tiles; 0: it is cut anywhere */
     int32_t merge_log2; /* of how many blocks merge a unit that is cut */
     int32_t see_all;   /* there are seq_q rows of each sequence, and they see all of its keys */
+    int32_t alike;     /* all units have as many tiles, as the host knows */
     int32_t walks;     /* heads and blocks of rows that walk the list side by side, a block of threads for each */
     int64_t k_page, k_key, v_page, v_key; /* bytes from page to page and from key to key */
 #if ATTN_KV_DTYPE == ATTN_NARROW
@@ -120,6 +122,7 @@ typedef struct ATTN_FN(_args) {
     int32_t k_shift, v_shift;   /* log2 of how many times 32 dims a group has; much, if it is all dims */
 #endif
 #endif
+    int32_t fixed;     /* all sequences have the lengths of the call */
     int32_t heads;     /* that have units: of k, or with ATTN_PACK_GQA 0 of q */
     int32_t group;     /* query heads that share a unit */
     int32_t ratio;     /* query heads of a KV head */
@@ -193,7 +196,6 @@ static void ATTN_FN(_groups)(const attn_scale *s, int dim, int32_t *groups, int3
  * Part 0 are then the first units of the shares, part 1 the last ones. */
 static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int clusters, int least)
 {
-    const attn_params *p = &a->p;
     const int64_t walks = (int64_t)a->heads * a->blocks;
     attn_device device;
     if (clusters) { /* a block alone is none */
@@ -226,6 +228,9 @@ static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int
     const int64_t shares = room / a->walks < most ? room / a->walks : most;
     a->shares = shares > 1 ? (int32_t)shares : 1;
     a->units = (int64_t)a->shares * a->walks;
+    a->by_side = attn__divisor_make((uint32_t)a->walks);
+    a->by_rounds = attn__divisor_make((uint32_t)(walks / a->walks));
+    a->by_shares = attn__divisor_make((uint32_t)a->shares);
     /* Where all units have as many tiles, which may be known on the device alone, shares are whole units if the longest
      * of them is longer by a sixteenth at most: a merge takes more. */
     const int64_t whole_entries = ATTN_FN(_ceil)(entries, a->shares);
@@ -233,9 +238,8 @@ static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int
         a->share_entries = (int32_t)whole_entries;
     a->see_all = !p->cu_seqlens_q && !p->seqused_q && !p->window && !p->chunk &&
                  (!p->causal || (p->causal == ATTN_CAUSAL_BOTTOM_RIGHT && p->seq_q == 1));
-    const int alike = a->blocks == 1 && !p->cu_seqlens_k && !p->seqused_k && !p->page_indptr && !p->cu_seqlens_q &&
-                      !p->seqused_q;
-    if (!alike || !a->share_entries) {
+    a->alike = a->fixed && a->blocks == 1;
+    if (!a->alike || !a->share_entries) {
         a->parts = 2;
         a->part_rows = a->units * ATTN_TILE_Q;
     }
@@ -256,6 +260,7 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
                     ? 1
                     : (int32_t)ATTN_FN(_ceil)(p->head_dim_v, ATTN_CHUNK_V);
     a->rows = a->part_rows = rows * a->heads * p->batch;
+    a->fixed = !p->cu_seqlens_q && !p->cu_seqlens_k && !p->seqused_q && !p->seqused_k && !p->page_indptr;
     a->scale_log2 = p->scale * ATTN_LOG2E;
     if (p->softcap > 0.0f) {
         const float unit = p->scale / p->softcap, square = unit * unit;

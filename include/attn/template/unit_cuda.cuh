@@ -27,25 +27,27 @@ ATTN_DEVICE void ATTN_FN(_sequence)(const ATTN_FN(_args) *a, ATTN_FN(_unit) *u)
     u->base_q = u->base_k = 0;
     u->len_q = p->seq_q;
     u->len_k = p->seq_k;
-    if (ATTN_VARLEN && p->cu_seqlens_q) {
-        const int first = ATTN_FN(_clamp)(p->cu_seqlens_q[b], p->total_q);
-        u->base_q = first;
-        u->len_q = ATTN_FN(_clamp)((int64_t)p->cu_seqlens_q[b + 1] - first,
-                                   p->total_q - first < p->seq_q ? p->total_q - first : p->seq_q);
+    if (!ATTN_LISTS || !a->fixed) { /* which spares a short call 40 instructions */
+        if (ATTN_VARLEN && p->cu_seqlens_q) {
+            const int first = ATTN_FN(_clamp)(p->cu_seqlens_q[b], p->total_q);
+            u->base_q = first;
+            u->len_q = ATTN_FN(_clamp)((int64_t)p->cu_seqlens_q[b + 1] - first,
+                                       p->total_q - first < p->seq_q ? p->total_q - first : p->seq_q);
+        }
+        if (ATTN_VARLEN && p->cu_seqlens_k) {
+            const int first = p->cu_seqlens_k[b] < 0 ? 0 : p->cu_seqlens_k[b];
+            u->base_k = first;
+            u->len_k = ATTN_FN(_clamp)((int64_t)p->cu_seqlens_k[b + 1] - first, p->seq_k);
+        }
+        if (ATTN_PAGED && p->page_indptr) {
+            const int64_t pages = (int64_t)p->page_indptr[b + 1] - p->page_indptr[b];
+            u->len_k = pages > 0 ? ATTN_FN(_clamp)((pages - 1) * p->page_size + p->last_page_len[b], p->seq_k) : 0;
+        }
+        if ((ATTN_VARLEN || ATTN_PAGED) && p->seqused_k)
+            u->len_k = ATTN_FN(_clamp)(p->seqused_k[b], u->len_k);
+        if (ATTN_VARLEN && p->seqused_q)
+            u->len_q = ATTN_FN(_clamp)(p->seqused_q[b], u->len_q);
     }
-    if (ATTN_VARLEN && p->cu_seqlens_k) {
-        const int first = p->cu_seqlens_k[b] < 0 ? 0 : p->cu_seqlens_k[b];
-        u->base_k = first;
-        u->len_k = ATTN_FN(_clamp)((int64_t)p->cu_seqlens_k[b + 1] - first, p->seq_k);
-    }
-    if (ATTN_PAGED && p->page_indptr) {
-        const int64_t pages = (int64_t)p->page_indptr[b + 1] - p->page_indptr[b];
-        u->len_k = pages > 0 ? ATTN_FN(_clamp)((pages - 1) * p->page_size + p->last_page_len[b], p->seq_k) : 0;
-    }
-    if ((ATTN_VARLEN || ATTN_PAGED) && p->seqused_k)
-        u->len_k = ATTN_FN(_clamp)(p->seqused_k[b], u->len_k);
-    if (ATTN_VARLEN && p->seqused_q)
-        u->len_q = ATTN_FN(_clamp)(p->seqused_q[b], u->len_q);
     u->mask = attn__mask_make(u->len_q, u->len_k, ATTN_CAUSAL ? p->causal : 0, ATTN_WINDOW ? p->window : 0,
                               p->window_left, p->window_right, ATTN_CHUNK ? p->chunk : 0,
                               ATTN_SINK_TOKENS ? p->sink_tokens : 0);

@@ -11,6 +11,7 @@ void emu_copy_async_wait(int n, const char *site);
 
 #define attn__shared_address(shared)             emu_shared_address((shared), EMU_HERE)
 #define attn__copy_async(shared, global, bytes)  emu_copy_async((shared), (global), 16, (bytes), EMU_HERE)
+#define attn__copy_async_once(shared, global)    attn__copy_async(shared, global, 16)
 #define attn__copy_async4(shared, global, there) emu_copy_async((shared), (global), 4, (there) ? 4 : 0, EMU_HERE)
 #define attn__prefetch(global)                   ((void)*(const volatile char *)(global))
 #define attn__load_256(global)                   (*(const uint4 *)(const void *)(global))

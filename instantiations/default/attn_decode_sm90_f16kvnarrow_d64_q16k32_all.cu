@@ -1,11 +1,11 @@
 /* Made by gen/gen.sh from default.m4.  Do not edit: edit the table and run gen/gen.sh (docs/tables.md). */
-#define ATTN_NAME attn_decode_sm90_f16kvnarrow_d128_q16k16_all
+#define ATTN_NAME attn_decode_sm90_f16kvnarrow_d64_q16k32_all
 #define ATTN_EXPORT 1
 #define ATTN_KERNEL ATTN_KERNEL_DECODE
 #define ATTN_ARCH ATTN_ARCH_SM90
 #define ATTN_DTYPE ATTN_F16
 #define ATTN_KV_DTYPE ATTN_NARROW
-#define ATTN_HEAD_DIM 128
+#define ATTN_HEAD_DIM 64
 #define ATTN_CAUSAL 1
 #define ATTN_WINDOW 1
 #define ATTN_CHUNK 1
@@ -20,9 +20,8 @@
 #define ATTN_SCALED 1
 #define ATTN_ROPE 1
 #define ATTN_TILE_Q 16
-#define ATTN_TILE_K 16
+#define ATTN_TILE_K 32
 #define ATTN_WARPS 8
 #define ATTN_STAGES 3
 #define ATTN_ROWS 64
-#define ATTN_SPILL 16
 #include <attn/attn.cuh>
