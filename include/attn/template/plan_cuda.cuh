@@ -236,6 +236,7 @@ static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int
     const int64_t whole_entries = ATTN_FN(_ceil)(entries, a->shares);
     if ((whole_entries * a->shares - entries) * 16 <= entries)
         a->share_entries = (int32_t)whole_entries;
+    const attn_params *p = &a->p;
     a->see_all = !p->cu_seqlens_q && !p->seqused_q && !p->window && !p->chunk &&
                  (!p->causal || (p->causal == ATTN_CAUSAL_BOTTOM_RIGHT && p->seq_q == 1));
     a->alike = a->fixed && a->blocks == 1;
