@@ -148,7 +148,7 @@ attn_row(res1,          simt, T,    any,        any, none, 64,    64,    warps=8
 attn_row(res1_backward, simt, T,    any,        any, none, 64,    64,    warps=8+blocks=2)
 attn_row(res2_backward, simt, T,    8..512,     any, none, 1,     1,     warps=2+blocks=8)
 attn_row(res2_backward, simt, T,    520..2048,  any, none, 1,     1,     warps=8+blocks=2)
-attn_row(res2_backward, simt, T,    any,        any, none, 1,     1,     warps=16)
+attn_row(res2_backward, simt, T,    any,        any, none, 1,     1,     warps=16+spill=8) // f16, kernel_any
 ]])
 attn_each([[T]], (bf16, f16), [[
 attn_row(res2,          simt, T,    8..512,     any, none, 1,     1,     warps=1+blocks=16)

@@ -8,4 +8,5 @@
 #define ATTN_TILE_Q 1
 #define ATTN_TILE_K 1
 #define ATTN_WARPS 16
+#define ATTN_SPILL 8
 #include <attn/attn.cuh>
