@@ -154,7 +154,7 @@ attn_each([[T]], (bf16, f16), [[
 attn_row(res2,          simt, T,    8..512,     any, none, 1,     1,     warps=1+blocks=16)
 attn_row(res2,          simt, T,    520..2048,  any, none, 1,     1,     warps=4+blocks=9)
 attn_row(res2,          simt, T,    2056..4096, any, none, 1,     1,     warps=8+blocks=4)
-attn_row(res2,          simt, T,    any,        any, none, 1,     1,     warps=8+blocks=3+spill=16) // sm_75, f16
+attn_row(res2,          simt, T,    any,        any, none, 1,     1,     warps=8+blocks=3+spill=24) // f16
 ]])
 attn_row(res2,          simt, f32,  2056..4096, any, none, 1,     1,     warps=8+blocks=3)
 attn_row(res2,          simt, f32,  any,        any, none, 1,     1,     warps=16)

@@ -9,5 +9,5 @@
 #define ATTN_TILE_K 1
 #define ATTN_WARPS 8
 #define ATTN_BLOCKS 3
-#define ATTN_SPILL 16
+#define ATTN_SPILL 24
 #include <attn/attn.cuh>
