@@ -112,8 +112,7 @@ ATTN_DEVICE int ATTN_FN(_entry_count)(const ATTN_FN(_args) *a, int number, int w
     ATTN_FN(_unit) u;
     ATTN_FN(_tiles) t;
     if (a->see_all) {
-        const int turns = a->heads * a->blocks / a->walks;
-        u.b = turns > 1 ? number / turns : number;
+        u.b = (int)attn__divide((unsigned)number, a->by_rounds);
         ATTN_FN(_sequence)(a, &u);
         return u.len_k > ATTN_TILE_K ? (u.len_k + ATTN_TILE_K - 1) / ATTN_TILE_K : 1;
     }
