@@ -330,6 +330,16 @@ static void derive_lengths(deriver *v)
     c = plain(v);
     c.batch = 0;
     add(v, &c);
+    /* More units than blocks, of one tile or two: one ends within the next, the last alone. */
+    for (int n = 1; n <= 2 && v->t->kernel == ATTN_KERNEL_FORWARD && v->t->arch == ATTN_ARCH_SM90; n++) {
+        c = plain(v);
+        c.batch = 3;
+        c.heads_k = 5;
+        c.heads_q = c.heads_k * (v->t->gqa ? v->t->gqa : 1);
+        c.seq_q = v->t->tile_q;
+        c.seq_k = n * v->t->tile_k;
+        add(v, &c);
+    }
     /* What warps with tiles of their own take in turns, and blocks in shares: several times around. */
     const int listed = v->t->kernel == ATTN_KERNEL_DECODE || v->t->kernel == ATTN_KERNEL_MLA;
     for (int n = 0; n < 4 && listed; n++) {

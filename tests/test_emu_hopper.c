@@ -52,6 +52,7 @@ enum {
     NO_PROXY_FENCE,   /* between what threads write and a store of it */
     LATE_PROXY_FENCE, /* the thread that stores has not seen those of others */
     NO_COPY_FENCE,    /* between copies of 16 bytes and a store of them */
+    NO_GRID_WAIT,     /* started early, it does not wait for the kernel before */
     BUGS
 };
 
@@ -87,6 +88,7 @@ static const struct {
     {NO_PROXY_FENCE, "no attn__fence_async since", 1},
     {LATE_PROXY_FENCE, "no attn__fence_async since", 1},
     {NO_COPY_FENCE, "no attn__fence_async since", 1},
+    {NO_GRID_WAIT, "before attn__grid_wait", 0},
 };
 
 ATTN_GLOBAL(pipeline, args, 256, 1)
@@ -104,6 +106,8 @@ ATTN_GLOBAL(pipeline, args, 256, 1)
         if (bug != NO_MADE)
             attn__mbarrier_made();
     }
+    if (bug != NO_GRID_WAIT)
+        attn__grid_wait();
     if (bug != NO_INIT_BARRIER)
         __syncthreads();
     if (group == 0) {
@@ -316,7 +320,7 @@ static void check_bug(cudaError_t (*launch)(args *), args *a, const float *want,
 
 static cudaError_t launch_pipeline(args *a)
 {
-    return ATTN_LAUNCH(pipeline, 1, 256, 4 * TILE + 64, NULL, a);
+    return ATTN_LAUNCH_EARLY(pipeline, 1, 1, 256, 4 * TILE + 64, NULL, a);
 }
 
 static cudaError_t launch_exchange(args *a)

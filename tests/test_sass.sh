@@ -80,7 +80,7 @@ one() {
         awk '{ print $1 / 2 }')" -f sass.awk words
 }
 
-for file in "$root"/instantiations/default/attn_forward_sm90_bf16_d[0-9]*_causal*varlen.cu; do
+for file in "$root"/instantiations/default/attn_forward_sm90_bf16_d[0-9]*varlen.cu; do
     case $file in *16to*) continue ;; esac
     one "$(basename "$file" .cu)" "$file"
 done

@@ -14,6 +14,7 @@ attn_row(forward, sm90, f16,     128,     any, causal,        128,   64,    none
 attn_row(forward, sm90, bf16,    64,      any, all,           128,   64,    none)
 attn_row(forward, sm90, f16,     64,      any, causal+window+softcap+alibi+varlen, 128, 64, none)
 attn_row(forward, sm90, bf16,    64,      any, causal+bias, 192, 48, none)
+attn_row(forward, sm90, bf16,    32,      any, causal+varlen, 128,   32,    none)
 attn_row(forward, sm90, bf16,    32,      any, causal+bool_mask, 64, 128, none)
 attn_row(forward, sm80, bf16,    128,     3,   causal,        64,    32,    warps=2)
 attn_row(forward, sm80, bf16,    64,      any, all,           64,    64,    blocks=2)

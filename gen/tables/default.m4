@@ -44,10 +44,12 @@ attn_row(mla,     sm90, T,     576/512,     any, all,    64,   48,    stages=3)
 //
 // Hopper, where tensors are dense or packed: TMA cannot follow a page table.  What a decoder needs has rows of its
 // own, then what changes scores in one way, then head dims in between, then everything (docs/performance.md).  At 64,
-// short prompts are cut into 128 rows, of which the last ones waste less.
+// short prompts are cut into 256 rows, of which four warpgroups have a quarter each, or under a diagonal into 128, of
+// which the last ones waste less.
 //
 //       KERNEL   ARCH  DTYPE  HEAD_DIM     GQA  FLAGS  TILE_Q TILE_K TUNE
 attn_each([[T]], (bf16, f16), [[
+attn_row(forward, sm90, T,     64,          any, varlen,                             256,   64,    stages=4+rows=1024)
 attn_row(forward, sm90, T,     64,          any, causal+varlen,                      128,   128,   stages=4+rows=1024)
 attn_row(forward, sm90, T,     64,          any, causal+varlen,                      192,   96,    stages=3)
 attn_row(forward, sm90, T,     96,          any, causal+varlen,                      128,   128,   stages=2)

@@ -538,6 +538,7 @@ static void block_begin(emu_block *b, unsigned index)
     memset(b->warpgroup, 0, sizeof b->warpgroup);
     b->index = (emu_index){index, 0, 0};
     b->serial = ++serial;
+    b->waited = 0;
     b->alive = 1;
     b->threads = (int)emu_block_dim.x;
     b->warp_count = b->threads / EMU_WARP;

@@ -139,6 +139,7 @@ struct emu_block {
     long serial;
     int alive, threads, warp_count;
     int rank;         /* in its cluster */
+    int waited;       /* some thread has, for the kernel before: see attn__grid_wait */
     emu_block *first; /* of its cluster: the blocks of a cluster are first[0] .. first[emu_cluster - 1] */
     char *shared;
     emu_warp warps[EMU_WARPS];

@@ -172,6 +172,14 @@ static void start(const char *what, const char *site)
     emu_pause(site);
 }
 
+/* The kernel may have started early: then it has waited for the one before. */
+static int early;
+static void behind(const char *what, const char *site)
+{
+    if (early && !emu_self->block->waited)
+        emu_fail(site, "%s: before attn__grid_wait, in a kernel that may have started early", what);
+}
+
 static void own(uint32_t address, const char *what, const char *site)
 {
     if (address >> EMU_RANK_SHIFT)
@@ -601,6 +609,7 @@ void emu_tma_load(uint32_t shared, const emu_map *map, uint32_t barrier, int ran
 {
     const char *const what = spread ? "attn__tma_spread" : "attn__tma_load";
     start(what, site);
+    behind(what, site);
     own(shared, what, site);
     own(barrier, what, site);
     check_hint(hint, what, site);
@@ -665,6 +674,7 @@ static void departure_land(void *data)
 static void depart(departure *d, uint32_t shared, size_t align, const char *what, const char *site)
 {
     thread *t = own_thread();
+    behind(what, site);
     own(shared, what, site);
     d->from = shared_at(shared, d->bytes, align, what, site);
     const stamp s = new_stamp();
@@ -845,9 +855,24 @@ int emu_launch_cluster(const emu_kernel *kernel, unsigned grid, unsigned cluster
     return emu_launch(kernel, grid, threads, (size_t)shared_bytes, cluster, args);
 }
 
+int emu_launch_early(const emu_kernel *kernel, unsigned grid, unsigned cluster, unsigned threads, int shared_bytes,
+                     const void *args)
+{
+    early = 1;
+    const int e = emu_launch_cluster(kernel, grid, cluster, threads, shared_bytes, args);
+    early = 0;
+    return e;
+}
+
 void emu_grid_wait(const char *site)
 {
     start("attn__grid_wait", site);
+    emu_self->block->waited = 1;
+}
+
+void emu_grid_launch_next(const char *site)
+{
+    start("attn__grid_launch_next", site);
 }
 
 /* ---- wgmma ---------------------------------------------------------------------------------------------

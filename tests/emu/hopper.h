@@ -49,7 +49,10 @@ void emu_bulk_wait(int under_way, const char *site);
 /* ---- cluster.cuh ---- */
 int emu_launch_cluster(const emu_kernel *kernel, unsigned grid, unsigned cluster, unsigned threads, int shared_bytes,
                        const void *args);
+int emu_launch_early(const emu_kernel *kernel, unsigned grid, unsigned cluster, unsigned threads, int shared_bytes,
+                     const void *args);
 void emu_grid_wait(const char *site);
+void emu_grid_launch_next(const char *site);
 uint32_t emu_cluster_map(uint32_t shared, int rank, const char *site);
 void emu_cluster_arrive(const char *site);
 void emu_cluster_wait(const char *site);

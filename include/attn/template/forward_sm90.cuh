@@ -44,6 +44,7 @@
 
 #include <attn/device/wgmma.cuh>
 #include <attn/device/tma.cuh>
+#include <attn/device/cluster.cuh>
 #define ATTN_PACK_GQA   0
 #define ATTN_PERSISTENT 1
 #include <attn/template/plan_cuda.cuh>
@@ -146,6 +147,12 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
     (ATTN_CHANGES <= 1 && ATTN_NO + ATTN_NS + 2 * ATTN_NP + 32 <= ATTN_REGISTERS)
 /* 1: under a diagonal the first of two warpgroups leaves out a unit's last tile, of which its rows see nothing. */
 #define ATTN_SKIP (ATTN_TILE_Q == 128 && ATTN_TILE_K == 64 && ATTN_CAUSAL && !ATTN_WINDOW && !ATTN_CHUNK && !ATTN_ALIBI)
+/* 1: two warpgroups with small tiles and nothing but a diagonal between products, for short prompts: they take no
+ * turns, and O leaves in two parts. */
+#define ATTN_SMALL \
+    (ATTN_GROUPS == 2 && ATTN_HEAD_DIM_V <= 64 && ATTN_KEEP_O && !ATTN_CHANGES && !ATTN_SOFTCAP && !ATTN_ALIBI && \
+     !ATTN_WINDOW && !ATTN_CHUNK)
+#define ATTN_TURNS (ATTN_GROUPS > 1 && !ATTN_SMALL)
 /* 1: what changes scores does so within the exponent, where that will do. */
 #define ATTN_RAW (ATTN_TWO_P && (ATTN_CHANGES ? ATTN_BOX && !ATTN_BOX_MASK : ATTN_SOFTCAP))
 /* 1: rows that see no key of a unit's first tile are common. */
@@ -565,6 +572,8 @@ typedef struct ATTN_FN(_flow) {
     unsigned box_count;            /* number of the tile whose bias is next */
     int wild;                      /* some scores are too great for two terms of tanh; 2: for three */
     float lse[2];                  /* of the unit whose O is stored next */
+    int late;                      /* O of that is in shared memory, and yet to be sent */
+    float late_sum;                /* of it: see _sum_of */
 } ATTN_FN(_flow);
 
 /* The high word is a constant, and the steps fit into the low one, so that an address is one addition. */
@@ -576,12 +585,12 @@ ATTN_DEVICE uint64_t ATTN_FN(_operand)(uint32_t low, int bytes)
 /* Warpgroups take turns in asking for products: while one computes P, the tensor cores have those of another. */
 ATTN_DEVICE void ATTN_FN(_turn_take)(const ATTN_FN(_flow) *f)
 {
-    if (ATTN_GROUPS > 1)
+    if (ATTN_TURNS)
         attn__barrier(1 + f->group, 256);
 }
 ATTN_DEVICE void ATTN_FN(_turn_pass)(const ATTN_FN(_flow) *f)
 {
-    if (ATTN_GROUPS > 1)
+    if (ATTN_TURNS)
         attn__barrier_arrive(f->group + 1 < ATTN_GROUPS ? f->group + 2 : 1, 256);
 }
 
@@ -591,7 +600,8 @@ ATTN_DEVICE int ATTN_FN(_next_job)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, u
     if (ATTN_SKIP && f->skips) { /* a tile that was for others */
         f->skips = 0;
         f->skipped = 1;
-        attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_K_FULL + f->k_stage), f->k_parity);
+        if (f->first % 64 == 0) /* the warp that lets it go; another might miss the phase */
+            attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_K_FULL + f->k_stage), f->k_parity);
         ATTN_FN(_turn_take)(f);
         ATTN_FN(_turn_pass)(f);
         attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_K_EMPTY + f->k_stage), threadIdx.x % 128 == 0);
@@ -1241,18 +1251,22 @@ ATTN_DEVICE void ATTN_FN(_close)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, con
     f->l[0] = f->l[1] = 0.0f;
 }
 
-/* Whether something in the rows of this warp, whose O is scaled, is not finite that might be with another V.  What is
- * not finite in V makes the same column of every row so, hidden or not; so the first of a thread's two rows speaks for
- * the other one, unless all of it is NaN for reasons of its own. */
-ATTN_DEVICE int ATTN_FN(_is_wrong)(const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u, const float *o)
+/* A sum of O, which is scaled, that is not finite if any is not; the other way round does no harm.  What is not finite
+ * in V makes the same column of every row so, hidden or not; so the first of a thread's two rows speaks for the other
+ * one, unless all of it is NaN for reasons of its own. */
+ATTN_DEVICE float ATTN_FN(_sum_of)(const ATTN_FN(_flow) *f, const float *o)
 {
-    float sum[2] = { 0.0f, 0.0f }; /* not finite if any is not; the other way round does no harm */
+    float sum[2] = { 0.0f, 0.0f };
     ATTN_UNROLL
     for (int n = 0; n < ATTN_NO / 2; ++n)
         sum[n % 2] += o[n / 2 * 4 + n % 2];
-    sum[0] += sum[1];
-    const int wrong = !(sum[0] - sum[0] == 0.0f) && f->row < u->rows;
-    return attn__any(wrong && (f->factor[0] == f->factor[0] || f->factor[1] == f->factor[1]));
+    return f->factor[0] == f->factor[0] || f->factor[1] == f->factor[1] ? sum[0] + sum[1] : 0.0f;
+}
+
+/* Whether something in the rows of this warp, of which `sum` is, is not finite that might be with another V. */
+ATTN_DEVICE int ATTN_FN(_is_wrong)(const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u, float sum)
+{
+    return attn__any(!(sum - sum == 0.0f) && f->row < u->rows);
 }
 
 /* Rows of one part, in f32. */
@@ -1299,11 +1313,10 @@ ATTN_DEVICE void ATTN_FN(_store_wide)(const ATTN_FN(_args) *a, const ATTN_FN(_fl
 
 /* Through shared memory, 16 rows of a warp as one box for each 64 columns.  What of it lies beyond the tensor is not
  * written. */
-ATTN_DEVICE void ATTN_FN(_store_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u,
-                                     const float *o)
+ATTN_DEVICE void ATTN_FN(_write_box)(const ATTN_FN(_flow) *f, const float *o)
 {
-    const int lane = attn__lane(), first = f->first, row = lane % 16;
-    const uint32_t own = f->base + (uint32_t)(ATTN_O_AT + first * 128);
+    const int lane = attn__lane(), row = lane % 16;
+    const uint32_t own = f->base + (uint32_t)(ATTN_O_AT + f->first * 128);
     if (lane == 0)
         ATTN_BULK_WAIT_READ(0); /* the rows before are on their way */
     __syncwarp();
@@ -1317,13 +1330,17 @@ ATTN_DEVICE void ATTN_FN(_store_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flo
         const int piece = n % 4 * 2 + lane / 16;
         attn__stmatrix_x4(own + (uint32_t)(n / 4 * ATTN_TILE_Q * 128 + row * 128 + ((piece ^ (row & 7)) << 4)), x);
     }
+}
+ATTN_DEVICE void ATTN_FN(_send_box)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, const ATTN_FN(_unit) *u)
+{
     attn__fence_async();
     __syncwarp();
-    if (lane == 0) {
+    if (attn__lane() == 0) {
+        const uint32_t own = f->base + (uint32_t)(ATTN_O_AT + f->first * 128);
         ATTN_UNROLL
         for (int n = 0; n < ATTN_V_PANELS; ++n)
             attn__tma_store_4d(&a->map_o, own + (uint32_t)(n * ATTN_TILE_Q * 128), 64 * n,
-                               (int)u->base_q + u->row0 + first, u->g, ATTN_VARLEN && a->p.cu_seqlens_q ? 0 : u->b);
+                               (int)u->base_q + u->row0 + f->first, u->g, ATTN_VARLEN && a->p.cu_seqlens_q ? 0 : u->b);
         attn__bulk_commit();
     }
 }
@@ -1369,6 +1386,16 @@ ATTN_DEVICE void ATTN_FN(_store_any)(const ATTN_FN(_args) *a, const ATTN_FN(_flo
     }
 }
 
+/* After O: the fence before a box waits for all that was stored. */
+ATTN_DEVICE void ATTN_FN(_store_lse)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, const ATTN_FN(_job) *job)
+{
+    float *const lse = job->lse;
+    ATTN_UNROLL
+    for (int r = 0; r < 2; ++r)
+        if (lse && f->row + 8 * r < job->unit.rows && attn__lane() % 4 == 0)
+            lse[f->row + 8 * r] = ATTN_FN(_lse_of)(a, f->lse[r]);
+}
+
 /* Stores O of job `count`, which is scaled, and leaves the job. */
 ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *f, unsigned char *smem, unsigned count,
                                  float *o)
@@ -1376,9 +1403,10 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *
     ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
     const ATTN_FN(_unit) *const u = &job->unit;
     const int first = f->first;
-    const int wrong = ATTN_FN(_is_wrong)(f, u, o);
+    const int wrong = ATTN_FN(_is_wrong)(f, u, ATTN_FN(_sum_of)(f, o));
     if (ATTN_KEEP_O && job->plain == 2 && !wrong && (first + 16 <= u->rows || !ATTN_VARLEN)) {
-        ATTN_FN(_store_box)(a, f, u, o);
+        ATTN_FN(_write_box)(f, o);
+        ATTN_FN(_send_box)(a, f, u);
     } else if (job->plain && !wrong) {
         ATTN_FN(_store_wide)(a, f, u, o);
     } else if (wrong && !job->pass) {
@@ -1389,11 +1417,33 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_flow) *
     } else {
         ATTN_FN(_store_any)(a, f, job, o);
     }
-    float *const lse = job->lse; /* after O: the fence before a box waits for all that was stored */
-    ATTN_UNROLL
-    for (int r = 0; r < 2; ++r)
-        if (lse && f->row + 8 * r < u->rows && attn__lane() % 4 == 0)
-            lse[f->row + 8 * r] = ATTN_FN(_lse_of)(a, f->lse[r]);
+    ATTN_FN(_store_lse)(a, f, job);
+    ATTN_FN(_leave_job)(f, count);
+}
+
+/* The same in two parts, for the first of which alone the next products wait.  0: this is none for that, and nothing
+ * has been done.  The four warps of a group answer alike, for they ask for products together. */
+ATTN_DEVICE int ATTN_FN(_store_early)(ATTN_FN(_flow) *f, unsigned char *smem, unsigned count, const float *o)
+{
+    const ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
+    if (job->plain != 2 || (ATTN_VARLEN && f->first / 64 * 64 + 64 > job->unit.rows))
+        return 0;
+    f->late_sum = ATTN_FN(_sum_of)(f, o);
+    ATTN_FN(_write_box)(f, o);
+    f->late = 1;
+    return 1;
+}
+ATTN_DEVICE void ATTN_FN(_store_late)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsigned char *smem, unsigned count)
+{
+    ATTN_FN(_job) *const job = ATTN_FN(_job_at)(smem, count);
+    if (!f->late)
+        return;
+    f->late = 0;
+    if (!ATTN_FN(_is_wrong)(f, &job->unit, f->late_sum))
+        ATTN_FN(_send_box)(a, f, &job->unit);
+    else if (attn__lane() == 0)
+        job->wrong[f->first / 16] = 1;
+    ATTN_FN(_store_lse)(a, f, job);
     ATTN_FN(_leave_job)(f, count);
 }
 
@@ -1414,7 +1464,8 @@ ATTN_DEVICE void ATTN_FN(_leave_v)(ATTN_FN(_flow) *f)
     attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_V_EMPTY + f->v_stage), one);
     if (ATTN_SKIP && f->skipped) {
         const int wraps = f->v_stage + 1 == ATTN_STAGES, stage = wraps ? 0 : f->v_stage + 1;
-        attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_V_FULL + stage), f->v_parity ^ wraps);
+        if (f->first % 64 == 0)
+            attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_V_FULL + stage), f->v_parity ^ wraps);
         attn__mbarrier_arrive_if(ATTN_FN(_barrier)(f->base, ATTN_V_EMPTY + stage), one);
         f->skipped = 0;
     }
@@ -1457,7 +1508,7 @@ ATTN_DEVICE int ATTN_FN(_next_of)(const ATTN_FN(_flow) *f, unsigned char *smem)
 enum {
     ATTN_FN(_step_none),  /* nothing: there is no tile at hand */
     ATTN_FN(_step_tile),
-    ATTN_FN(_step_unit)   /* and O is that of the unit before */
+    ATTN_FN(_step_unit)   /* and O is that of the unit before, which is yet to be stored */
 };
 
 /* Q K^T of the tile at hand and P V of the tile before, P being p; P of this tile becomes p_next. */
@@ -1465,8 +1516,11 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
                                uint32_t *p, uint32_t *p_next)
 {
     const int first = f->k0 >= f->to;
-    if (first && !ATTN_FN(_next_job)(a, f, smem))
+    if (first && !ATTN_FN(_next_job)(a, f, smem)) {
+        if (ATTN_SMALL)
+            ATTN_FN(_store_late)(a, f, smem, f->count - 2);
         return ATTN_FN(_step_none);
+    }
     const int next = attn__anew(ATTN_FN(_next_of)(f, smem)), last = attn__anew(next >= f->to);
     ATTN_FN(_look_ahead)(f);
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_K_FULL + f->k_stage), f->k_parity);
@@ -1478,6 +1532,8 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
     attn__mbarrier_wait(ATTN_FN(_barrier)(f->base, ATTN_V_FULL + f->v_stage), f->v_parity);
     ATTN_FN(_ask_values)(f, p, o);
     ATTN_FN(_turn_pass)(f);
+    if (ATTN_SMALL)
+        ATTN_FN(_store_late)(a, f, smem, f->count - 1 - (unsigned)first);
     if (first)
         ATTN_FN(_close)(a, f, ATTN_FN(_job_at)(smem, f->count - 1));
     ATTN_WGMMA_WAIT(1);
@@ -1493,6 +1549,8 @@ ATTN_DEVICE int ATTN_FN(_step)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, unsig
     if (scale)
         ATTN_FN(_scale)(f, o);
     ATTN_FN(_advance)(f, first, next);
+    if (ATTN_SMALL && first && ATTN_FN(_store_early)(f, smem, f->count - 1, o))
+        return ATTN_FN(_step_tile);
     return first ? ATTN_FN(_step_unit) : ATTN_FN(_step_tile);
 }
 
@@ -1583,7 +1641,9 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
                                                    : fabsf(a->scale_log2);
     f.minus_r[0] = f.minus_r[1] = f.l[0] = f.l[1] = f.factor[0] = f.factor[1] = 0.0f;
     f.lse[0] = f.lse[1] = 0.0f;
-    if (ATTN_GROUPS > 1 && group == ATTN_GROUPS - 1)
+    f.late = 0;
+    f.late_sum = 0.0f;
+    if (ATTN_TURNS && group == ATTN_GROUPS - 1)
         attn__barrier_arrive(1, 256);
     (void)ATTN_FN(_next_job)(a, &f, smem);
     ATTN_NO_UNROLL
@@ -1606,7 +1666,7 @@ ATTN_DEVICE void ATTN_FN(_compute)(const ATTN_FN(_args) *a, unsigned char *smem,
             ATTN_FN(_store)(a, &f, smem, f.count - 1, o);
         } while (done == ATTN_FN(_step_unit));
     }
-    if (ATTN_GROUPS > 1 && group == 0)
+    if (ATTN_TURNS && group == 0)
         attn__barrier(1, 256); /* the turn that is left over */
     if (ATTN_KEEP_O && attn__lane() == 0)
         ATTN_BULK_WAIT_READ(0);
@@ -1641,6 +1701,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, 1)
     int begun = 0;
     if (threadIdx.x == 0)
         ATTN_FN(_make_barriers)(base);
+    if (threadIdx.x == 32 && !a.alike) /* lengths may be what the kernel before writes */
+        attn__grid_wait();
     if (threadIdx.x == 32) /* meanwhile */
         begun = ATTN_FN(_plan_job)(&a, (int)blockIdx.x, 0, ATTN_FN(_job_at)(smem, 0));
     if (threadIdx.x == 64) {
@@ -1650,6 +1712,8 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, 1)
         if (ATTN_KEEP_O && a.box_o)
             attn__tma_prefetch_map(&a.map_o);
     }
+    attn__grid_wait(); /* until here nothing was touched that another kernel may touch */
+    attn__grid_launch_next();
     __syncthreads();
     if (warp < 4) {
         ATTN_REGISTERS_GIVE(ATTN_LOAD_REGISTERS);
@@ -1739,7 +1803,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
         a->tickets = tickets;
         a->ticket_key = ATTN_FN(_ticket_key)();
     }
-    return ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
+    return ATTN_LAUNCH_EARLY(ATTN_FN(_kernel), grid, 1, 32 * ATTN_WARPS, ATTN_SHARED_BYTES, stream, a);
 }
 
 #include <attn/template/launch_cuda.cuh>
@@ -1791,6 +1855,8 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
 #undef ATTN_LOAD_REGISTERS
 #undef ATTN_REGISTERS
 #undef ATTN_TWO_P
+#undef ATTN_SMALL
+#undef ATTN_TURNS
 #undef ATTN_RAW
 #undef ATTN_SKIP
 #undef ATTN_NO_SCORE

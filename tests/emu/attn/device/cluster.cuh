@@ -6,11 +6,12 @@
 
 #define ATTN_LAUNCH_CLUSTER(name, grid, cluster, threads, shared_bytes, stream, args) \
     ((void)(stream), (cudaError_t)emu_launch_cluster(&(name), (grid), (cluster), (threads), (shared_bytes), (args)))
-/* A kernel has ended when the next one starts. */
-#define ATTN_LAUNCH_EARLY ATTN_LAUNCH_CLUSTER
+/* A kernel has ended when the next one starts; but copies by TMA must have waited for that. */
+#define ATTN_LAUNCH_EARLY(name, grid, cluster, threads, shared_bytes, stream, args) \
+    ((void)(stream), (cudaError_t)emu_launch_early(&(name), (grid), (cluster), (threads), (shared_bytes), (args)))
 
 #define attn__grid_wait()        emu_grid_wait(EMU_HERE)
-#define attn__grid_launch_next() emu_grid_wait(EMU_HERE)
+#define attn__grid_launch_next() emu_grid_launch_next(EMU_HERE)
 
 #define attn__cluster_rank() (emu_self->block->rank)
 #define attn__cluster_size() emu_cluster
