@@ -80,7 +80,7 @@ enum { ATTN_FN(_shared_bytes) = ATTN_UNIT_AT + (int)sizeof(ATTN_FN(_kept)) };
 #define ATTN_KEEP_Q (ATTN_MT * ATTN_KS <= 8 && ATTN_MT * ATTN_NK <= 16) /* Q has room in registers beside S: it stays */
 /* Threads that copy a row: a power of two, so that each has the same piece of all its rows. */
 #define ATTN_LANES(pieces) ((pieces) <= 2 ? 2 : (pieces) <= 4 ? 4 : (pieces) <= 8 ? 8 : (pieces) <= 16 ? 16 : 32)
-#define ATTN_KEEP_FIRST (ATTN_HEAD_DIM == ATTN_HEAD_DIM_MIN) /* so has where its pieces of K and V begin; not in a range */
+#define ATTN_KEEP_FIRST (ATTN_HEAD_DIM == ATTN_HEAD_DIM_MIN) /* so have its first pieces of K and V; not in a range */
 #define ATTN_AHEAD (ATTN_SHARE == 2 ? 2 : 1) /* operands of K and V that are under way, as far as registers allow */
 #define ATTN_SLACK 8.0f     /* how far, in log2, a score may exceed r */
 #define ATTN_NO_SCORE -1e30f /* r of a row that has seen none: finite, so that -inf - r is -inf */

@@ -151,8 +151,8 @@ ATTN_DEVICE int ATTN_FN(_share_of)(const ATTN_FN(_cut) *cut, int n)
     return n < longer ? n / (cut->each + 1) : cut->more + (n - longer) / (cut->each > 0 ? cut->each : 1);
 }
 
-/* Cuts the list, of entries of `most` tiles, and says to f how many tiles share `share` has, and to the merge how it was
- * cut.  Where the share starts. */
+/* Cuts the list, of entries of `most` tiles, and says to f how many tiles share `share` has, and to the merge how it
+ * was cut.  Where the share starts. */
 ATTN_DEVICE int ATTN_FN(_begin_share)(const ATTN_FN(_args) *a, ATTN_FN(_feed) *f, int share, int total, int most)
 {
     const ATTN_FN(_cut) cut = ATTN_FN(_cut_of)(a, total, most);
