@@ -679,7 +679,9 @@ int oracle_judge(const attn_params *p, const oracle_answer *a, oracle_verdict *v
     if (!counted || worst <= 0)
         return ok;
     norm = fmax(norm, 1e-60);
-    if (o_type == ATTN_F16 || p->q.dtype == ATTN_F16) /* whose exponents end at -14: what is smaller errs as much */
+    /* Exponents of f16 end at -14: what is smaller errs as much.  Narrow keys and values are f16 in a product. */
+    int halves = p->q.dtype == ATTN_F16 || (p->q.dtype == ATTN_BF16 && type_of(p, &p->v) > ATTN_BF16);
+    if (o_type == ATTN_F16 || halves)
         norm = fmax(norm, (double)counted * 0x1p-28);
     verdict->frobenius = sqrt(error / norm);
     verdict->frobenius_plain = sqrt(plain_error / norm);
