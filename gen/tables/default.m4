@@ -29,10 +29,10 @@ attn_row(decode,  sm80, T,     16..256,     any, all,    8,    16,    warps=2+ro
 attn_each([[T]], (bf16, f16), [[
 attn_row(decode,  sm90, T:narrow, 128,     any, all,    8,    32,    warps=8+rows=8)
 attn_row(decode,  sm90, T:narrow, 64,      any, all,    16,   32,    warps=8+stages=3+rows=64)
-attn_row(decode,  sm90, T:narrow, 16..128, any, all,    16,   16,    warps=8+stages=3+rows=64+spill=24)
+attn_row(decode,  sm90, T:narrow, 16..128, any, all,    16,   16,    warps=8+stages=3+rows=64+spill=52)
 attn_row(decode,  sm90, T:narrow, 16..256, any, all,    8,    16,    warps=6+stages=2+rows=32+spill=24)
 attn_row(decode,  sm80, T:narrow, 16..128, any, all,    16,   16,    warps=4+rows=64+spill=36)
-attn_row(decode,  sm80, T:narrow, 16..256, any, all,    8,    16,    warps=4+rows=32+spill=108)
+attn_row(decode,  sm80, T:narrow, 16..256, any, all,    8,    16,    warps=4+rows=32+spill=156)
 ]])
 //
 // Latent caches, paged or not, of any number of query rows: V is the first dims of K.

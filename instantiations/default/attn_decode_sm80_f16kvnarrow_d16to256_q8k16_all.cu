@@ -24,5 +24,5 @@
 #define ATTN_TILE_K 16
 #define ATTN_WARPS 4
 #define ATTN_ROWS 32
-#define ATTN_SPILL 108
+#define ATTN_SPILL 156
 #include <attn/attn.cuh>

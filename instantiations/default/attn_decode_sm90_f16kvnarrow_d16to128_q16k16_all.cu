@@ -25,5 +25,5 @@
 #define ATTN_WARPS 8
 #define ATTN_STAGES 3
 #define ATTN_ROWS 64
-#define ATTN_SPILL 24
+#define ATTN_SPILL 52
 #include <attn/attn.cuh>
