@@ -371,11 +371,12 @@ static void derive_dims(deriver *v)
             c.dim_v = dims[n][1];
             c.seq_q = shape == 0 ? 1 : shape == 1 ? 13 : v->t->tile_q + 1;
             c.seq_k = v->t->tile_k + 5;
+            c.splits = c.dim_v > 512 && shape == 0 ? 2 : 0; /* wide rows are merged, too */
             if (c.dim > 256 && shape == 2)
                 c.heads_q = v->t->gqa ? v->t->gqa : 1;
             c.causal = shape == 0 ? 0 : ATTN_CAUSAL_BOTTOM_RIGHT;
             add(v, &c);
-            c.causal = 0;
+            c.causal = c.splits = 0;
             c.v_in_k = 1; /* latent attention */
             c.k_layout = c.v_layout = LAYOUT_BSHD;
             if (c.dim_v < c.dim)
