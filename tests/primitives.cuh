@@ -249,7 +249,7 @@ ATTN_GLOBAL(prim_mbarrier, prim_args, 160, 1)
 #if PRIM_ARCH >= 900
     ATTN_SHARED(smem);
     const uint32_t base = attn__shared_address(smem), full = base + 1024, empty = full + 16;
-    const int warp = attn__shuffle_int((int)threadIdx.x >> 5, 0), lane = attn__lane();
+    const int warp = attn__warp(), lane = attn__lane();
     if (threadIdx.x == 0) {
         for (uint32_t s = 0; s < 2; ++s) {
             attn__mbarrier_init(full + 8 * s, a.p[1] == 1 ? 32 : 1);

@@ -102,6 +102,13 @@ ATTN_DEVICE int attn__shuffle_int(int x, int from)
     return __shfl_sync(0xffffffffu, x, from);
 }
 
+/* The number of this thread's warp in a one-dimensional block.  So the compiler knows that all lanes have the same;
+ * from threadIdx alone it holds each loop of a warp for one that may diverge. */
+ATTN_DEVICE int attn__warp(void)
+{
+    return attn__shuffle_int((int)threadIdx.x / 32, 0);
+}
+
 /* 1 if `condition` holds in any lane of the warp. */
 ATTN_DEVICE int attn__any(int condition)
 {

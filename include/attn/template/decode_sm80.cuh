@@ -123,12 +123,6 @@ ATTN_DEVICE void ATTN_FN(_mma)(float *d, const uint32_t *a, const uint32_t *b)
 
 #include <attn/template/list_cuda.cuh>
 
-/* The number of this thread's warp.  So the compiler knows that all lanes have the same; else loops could diverge. */
-ATTN_DEVICE int ATTN_FN(_warp)(void)
-{
-    return attn__shuffle_int((int)threadIdx.x / 32, 0);
-}
-
 /* What a warp keeps in shared memory, since in registers it would lie through the loop: its unit, and what comes after
  * that, for itself and for its copies, which are ahead. */
 typedef struct ATTN_FN(_kept) {
@@ -542,7 +536,7 @@ ATTN_DEVICE void ATTN_FN(_load_work)(int type, const ATTN_FN(_args) *a, const AT
     int64_t k = u->g * p->k.stride[2], v = u->g * p->v.stride[2];
     const int lane = attn__lane(), k_pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM, type);
     const int v_pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type);
-    l->at = l->work.from + ATTN_FN(_warp)();
+    l->at = l->work.from + attn__warp();
     l->len_k = u->len_k;
     l->pages = NULL;
     l->page = l->page_after = l->turn = 0;
@@ -1001,7 +995,7 @@ ATTN_DEVICE void ATTN_FN(_deliver)(const ATTN_FN(_args) *a, int clusters, const 
  * once for each type. */
 ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, unsigned char *smem)
 {
-    const int lane = attn__lane(), warp = ATTN_FN(_warp)();
+    const int lane = attn__lane(), warp = attn__warp();
     unsigned char *const ring = smem + warp * ATTN_STAGES * ATTN_STAGE_BYTES;
     const ATTN_FN(_row_at) k_row =
         ATTN_FN(_row_of)(attn__shared_address(ring), ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), 0);

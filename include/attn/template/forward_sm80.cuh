@@ -74,6 +74,7 @@ typedef struct ATTN_FN(_kept) {
     const ATTN_KV_T *k, *v;
 } ATTN_FN(_kept);
 enum { ATTN_FN(_shared_bytes) = ATTN_UNIT_AT + (int)sizeof(ATTN_FN(_kept)) };
+#define ATTN_KEPT(smem) ((ATTN_FN(_kept) *)(void *)((smem) + ATTN_UNIT_AT))
 #define ATTN_SHARED_BYTES ATTN_FN(_shared_bytes)
 #define ATTN_ROW_ALIGN 16
 #define ATTN_DEVICE_FN ATTN_FN(_device)
@@ -202,7 +203,6 @@ ATTN_DEVICE void ATTN_FN(_load_tile)(const ATTN_FN(_args) *a, const ATTN_FN(_uni
 
 typedef struct ATTN_FN(_warp) {
     uint32_t q_at, k_at, v_at; /* shared addresses of this lane's rows for ldmatrix */
-    const ATTN_FN(_kept) *kept;
     const ATTN_KV_T *k_first, *v_first; /* this thread's pieces of key 0, if ATTN_KEEP_FIRST */
     int to, len_k;             /* of the unit */
     int half;                  /* of two warps that share rows: which keys of S and columns of O */
@@ -218,7 +218,7 @@ ATTN_DEVICE void ATTN_FN(_load_k)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
 {
     if (k0 < w->to)
         ATTN_FN(_load_tile)(a, u, &a->p.k, k0, 2 * ATTN_KS, ATTN_K_BYTES, ATTN_FN(_dim)(a), w->len_k,
-                            ATTN_KEEP_FIRST ? w->k_first : w->kept->k,
+                            ATTN_KEEP_FIRST ? w->k_first : ATTN_KEPT(smem)->k,
                             smem + ATTN_K_AT + buffer * ATTN_TILE_K * ATTN_K_BYTES);
 }
 ATTN_DEVICE void ATTN_FN(_load_v)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const ATTN_FN(_warp) *w, int k0,
@@ -226,7 +226,7 @@ ATTN_DEVICE void ATTN_FN(_load_v)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) 
 {
     if (k0 < w->to)
         ATTN_FN(_load_tile)(a, u, &a->p.v, k0, ATTN_NV, ATTN_V_BYTES, ATTN_FN(_dim_v)(a), w->len_k,
-                            ATTN_KEEP_FIRST ? w->v_first : w->kept->v,
+                            ATTN_KEEP_FIRST ? w->v_first : ATTN_KEPT(smem)->v,
                             smem + ATTN_V_AT + buffer * ATTN_TILE_K * ATTN_V_BYTES);
 }
 
@@ -717,7 +717,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
     const uint32_t base = attn__shared_address(smem);
     /* The unit lies in shared memory: in registers, what the compiler computes from it ahead of the loop over keys, for
      * the end, would take forty of them. */
-    ATTN_FN(_kept) *kept = (ATTN_FN(_kept) *)(void *)(smem + ATTN_UNIT_AT);
+    ATTN_FN(_kept) *kept = ATTN_KEPT(smem);
     for (int64_t number = blockIdx.x; number < a.units; number += gridDim.x) {
         ATTN_FN(_unit) unit;
         ATTN_FN(_warp) w;
@@ -744,7 +744,6 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
                                    ATTN_FN(_piece_at)(lane, lane / 16));
         w.k_first += ATTN_FN(_to_piece)(&a.p.k, 2 * ATTN_KS, 0);
         w.v_first += ATTN_FN(_to_piece)(&a.p.v, ATTN_NV, 0);
-        w.kept = kept;
         w.to = unit.to;
         w.len_k = unit.len_k;
         w.row = first + lane / 4;
@@ -779,6 +778,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, ATTN_BLOCKS)
 #undef ATTN_K_AT
 #undef ATTN_V_AT
 #undef ATTN_UNIT_AT
+#undef ATTN_KEPT
 #undef ATTN_KEEP_Q
 #undef ATTN_KEEP_FIRST
 #undef ATTN_LANES

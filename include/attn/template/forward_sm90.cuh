@@ -267,7 +267,7 @@ ATTN_DEVICE int ATTN_FN(_plan_job)(const ATTN_FN(_args) *a, int number, int agai
 {
     ATTN_FN(_unit) *const u = &job->unit;
     const int block = ATTN_FN(_unit_number)(a, number, u);
-    if (!again || !a->alike)
+    if (!again || !a->fixed)
         ATTN_FN(_sequence)(a, u);
     if (!ATTN_FN(_unit_rows)(a, block, u))
         return 0;
@@ -1697,11 +1697,11 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, 1)
     ATTN_SHARED(smem);
     const uint32_t base = attn__shared_address(smem);
     /* The shuffle tells the compiler that it is the same in a warp. */
-    const int warp = attn__shuffle_int((int)threadIdx.x / 32, 0);
+    const int warp = attn__warp();
     int begun = 0;
     if (threadIdx.x == 0)
         ATTN_FN(_make_barriers)(base);
-    if (threadIdx.x == 32 && !a.alike) /* lengths may be what the kernel before writes */
+    if (threadIdx.x == 32 && !a.fixed) /* lengths may be what the kernel before writes */
         attn__grid_wait();
     if (threadIdx.x == 32) /* meanwhile */
         begun = ATTN_FN(_plan_job)(&a, (int)blockIdx.x, 0, ATTN_FN(_job_at)(smem, 0));
@@ -1798,7 +1798,6 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
     const int64_t blocks = device.sms < ATTN_GRID_MOST ? device.sms : ATTN_GRID_MOST;
     const unsigned grid = (unsigned)(a->units < blocks ? a->units : blocks);
     a->by_ratio = attn__divisor_make((uint32_t)a->ratio);
-    a->alike = !ATTN_VARLEN || (!p->cu_seqlens_q && !p->cu_seqlens_k && !p->seqused_q && !p->seqused_k);
     if (a->units > grid) {
         a->tickets = tickets;
         a->ticket_key = ATTN_FN(_ticket_key)();

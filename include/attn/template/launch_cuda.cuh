@@ -147,7 +147,7 @@ ATTN_GLOBAL(ATTN_FN(_merge_kernel), ATTN_FN(_args), ATTN_MERGE_THREADS, ATTN_MER
     __trap(); /* compiled for a processor that the kernel is not for, either */
 #else
     const int wide = ATTN_MERGE_WIDE(ATTN_FN(_dim_v)(&a)), together = ATTN_MERGE_ROWS(ATTN_FN(_dim_v)(&a));
-    const int warp = attn__shuffle_int((int)threadIdx.x / 32, 0), per = ATTN_FN(_group)(&a) * a.p.seq_q;
+    const int warp = attn__warp(), per = ATTN_FN(_group)(&a) * a.p.seq_q;
     ATTN_NO_UNROLL
     for (int64_t item = blockIdx.x; item < a.merge_items; item += gridDim.x) {
         ATTN_FN(_unit) u;

@@ -879,7 +879,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), 32 * ATTN_WARPS, 1)
     ATTN_SHARED(smem);
     const uint32_t base = attn__shared_address(smem);
     /* The shuffle tells the compiler that it is the same in a warp. */
-    const int warp = attn__shuffle_int((int)threadIdx.x / 32, 0);
+    const int warp = attn__warp();
     if (a.parts > 1)
         attn__grid_launch_next(); /* the merge */
     if (warp < 4) {

@@ -95,7 +95,6 @@ typedef struct ATTN_FN(_args) {
     attn__tma_map map_q, map_k, map_v, map_o;
     unsigned long long *tickets; /* of units beyond each block's first; NULL: there is none */
     uint32_t ticket_key;
-    int32_t alike;     /* all sequences have the same lengths */
     int32_t box_o;     /* map_o is made */
     attn__divisor by_ratio; /* query heads of a KV head */
 #endif
@@ -196,6 +195,7 @@ static void ATTN_FN(_groups)(const attn_scale *s, int dim, int32_t *groups, int3
  * Part 0 are then the first units of the shares, part 1 the last ones. */
 static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int clusters, int least)
 {
+    const attn_params *p = &a->p;
     const int64_t walks = (int64_t)a->heads * a->blocks;
     attn_device device;
     if (clusters) { /* a block alone is none */
@@ -236,7 +236,6 @@ static void ATTN_FN(_share)(ATTN_FN(_args) *a, int64_t whole, int64_t tiles, int
     const int64_t whole_entries = ATTN_FN(_ceil)(entries, a->shares);
     if ((whole_entries * a->shares - entries) * 16 <= entries)
         a->share_entries = (int32_t)whole_entries;
-    const attn_params *p = &a->p;
     a->see_all = !p->cu_seqlens_q && !p->seqused_q && !p->window && !p->chunk &&
                  (!p->causal || (p->causal == ATTN_CAUSAL_BOTTOM_RIGHT && p->seq_q == 1));
     a->alike = a->fixed && a->blocks == 1;
@@ -349,8 +348,7 @@ static void ATTN_FN(_plan)(const attn_params *p, int least, ATTN_FN(_args) *a)
     a->wide_o = ATTN_DTYPE != ATTN_F32 && p->o.dtype == ATTN_DTYPE && ATTN_FN(_is_wide)(&p->o, p->head_dim_v, 2);
 }
 
-/* Floats of the partial results, each array from a multiple of 16; they lie from
- * `at` on, if it is given. */
+/* Floats of the partial results, each array from a multiple of 16; they lie from `at` on, if it is given. */
 static size_t ATTN_FN(_part_floats)(ATTN_FN(_args) *a, float *at)
 {
     const size_t rows = (size_t)a->parts * (size_t)a->part_rows;

@@ -71,6 +71,7 @@ int emu_any_at(int condition, const char *site);
     __uint_as_float(emu_shuffle_at(&emu_shuffle_xor, __float_as_uint(x), attn__lane() ^ (mask), EMU_HERE))
 #define attn__shuffle(x, from) __uint_as_float(emu_shuffle_at(&emu_shuffle, __float_as_uint(x), (from), EMU_HERE))
 #define attn__shuffle_int(x, from) ((int)emu_shuffle_at(&emu_shuffle_int, (uint32_t)(x), (from), EMU_HERE))
+#define attn__warp() attn__shuffle_int((int)threadIdx.x / 32, 0)
 #define attn__any(condition) emu_any_at((condition) != 0, EMU_HERE)
 
 #define attn__barrier(id, threads)        ((void)emu_barrier_at((id), (threads), EMU_NAMED, 0, EMU_HERE))
