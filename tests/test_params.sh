@@ -200,6 +200,12 @@ for flag in $flags; do
     provokes "$flag must be 0 or 1" "$flag=-1"
 done
 
+# #if takes the name of an enum constant for 0, which would mean any.
+for name in ATTN_HEAD_DIM ATTN_HEAD_DIM_V ATTN_GQA; do
+    block $name=four | sed '1i enum { four = 4 };' >row.c
+    refuses "$name of an enum" "$name must be" $CC -std=gnu11 -fsyntax-only -I"$root/include" row.c
+done
+
 # Nothing in the headers is left unprovoked, and each text names what it is about.
 grep -rh '^ *# *error' "$root/include" | sed 's/.*#error "\(.*\)".*/\1/' | sort -u >texts
 sort -u provoked >seen

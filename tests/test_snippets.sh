@@ -1,6 +1,7 @@
 #!/bin/sh
-# test_snippets.sh SOURCE_ROOT - what README.md and docs/ show is true: C snippets compile and, if they have a main,
-# run; tables go through the generator; shell snippets parse; links lead somewhere.  docs/examples/*.c likewise.
+# test_snippets.sh SOURCE_ROOT - what README.md and docs/ show is true: C and CUDA snippets compile and, if they have a
+# main, run, those of CUDA on the emulator; tables go through the generator; shell snippets parse; links lead somewhere.
+# docs/examples likewise.
 #
 # LIBRARY in the environment is the built library; its pkg-config file says what to link.
 . "$(dirname "$0")/check.sh"
@@ -19,6 +20,23 @@ program() {
     # shellcheck disable=SC2086
     runs "$2 compiles" "$CC" $warn -I"$root/include" "$1" "$library" $libs -lm -Wl,-rpath,"${library%/*}" -o program &&
         runs "$2 runs" ./program
+}
+
+# cuda_program FILE NAME: the same for CUDA: compile by nvcc if it is here, for both kinds of tensor cores; compile for the
+# emulator, and run there if there is a main.
+cuda_program() {
+    if [ -n "${NVCC:-}" ]; then
+        runs "$2 compiles with nvcc" "$NVCC" -gencode arch=compute_80,code=sm_80 -gencode arch=compute_90a,code=sm_90a \
+            -Werror all-warnings -Xcompiler=-Wall,-Wextra,-Werror,-Wno-unused -I"$root/include" -c "$1" -o part.o
+    else
+        skip "$2: nvcc was not found"
+    fi
+    link=-c
+    ! grep -q '^int main' "$1" || link=$root/tests/emu/*.c
+    # shellcheck disable=SC2086
+    runs "$2 compiles for the emulator" "$CC" -x c -std=gnu11 -fno-strict-aliasing -O1 -Wall -Wextra -Werror -Wno-unused \
+        -DATTN_EMULATED=1 -I"$root/tests/emu" -I"$root/include" "$1" $link -lm -o program || return
+    [ "$link" = -c ] || runs "$2 runs on the emulator" ./program
 }
 
 for page in README.md CONTRIBUTING.md $(cd "$root" && ls docs/*.md); do
@@ -40,6 +58,12 @@ for f in *.c; do
 done
 for f in "$root"/docs/examples/*.c; do
     program "$f" "docs/examples/${f##*/}"
+done
+for f in *.cu; do
+    cuda_program "$f" "$f"
+done
+for f in "$root"/docs/examples/*.cu; do
+    cuda_program "$f" "docs/examples/${f##*/}"
 done
 for f in *.m4; do
     runs "$f is a table" "$gen" --list "$f"

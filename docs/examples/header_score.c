@@ -9,7 +9,8 @@
 #include <stdlib.h>
 #include <attn/run.h>
 
-enum { HEADS = 4, TOKENS = 200, DIM = 64 };
+enum { HEADS = 4, TOKENS = 200 };
+#define DIM 64 /* a macro, as the preprocessor must know it */
 
 typedef struct fade {
     float rate[HEADS];

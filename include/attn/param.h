@@ -121,10 +121,15 @@ enum { ATTN_CONTENT_FINE, ATTN_CONTENTS(ATTN_CONTENT_) ATTN_CONTENT_COUNT };
 #define ATTN_APPEND_SCALES 1u /* the scales of what is stored are computed, and stored too */
 #define ATTN_APPEND_FLAGS_ALL ATTN_APPEND_SCALES
 
-/* Private paste and string helpers, for every header of attn. */
+/* Private helpers, for every header of attn. */
 #define ATTN_CAT_(a, b) a##b
 #define ATTN_CAT(a, b) ATTN_CAT_(a, b)
 #define ATTN_STR_(a) #a
 #define ATTN_STR(a) ATTN_STR_(a)
+#ifdef __cplusplus
+#define ATTN_STATIC_ASSERT(condition, text) static_assert(condition, text)
+#else
+#define ATTN_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
+#endif
 
 #endif /* ATTN_PARAM_H */

@@ -1,4 +1,4 @@
-/* cuda_runtime.h - what attn uses of CUDA's header of this name, for the emulator.
+/* cuda_runtime.h - what attn and docs/examples use of CUDA's header of this name, for the emulator.
  *
  * Memory of the device is memory of the host; streams are ignored, since a launch is over when it returns.  C11. */
 #ifndef EMU_CUDA_RUNTIME_H
@@ -130,12 +130,15 @@ extern const emu_op emu_syncwarp;
 #define cudaMemsetAsync        emu_cudaMemsetAsync
 #define cudaMemcpyAsync        emu_cudaMemcpyAsync
 #define cudaStreamSynchronize  emu_cudaStreamSynchronize
+#define cudaMallocManaged      emu_cudaMallocManaged
+#define cudaFree               emu_cudaFree
 #define cudaGetLastError       emu_cudaGetLastError
 #define cudaPeekAtLastError    emu_cudaPeekAtLastError
 
 typedef enum cudaError {
     cudaSuccess = 0,
     cudaErrorInvalidValue = 1,
+    cudaErrorMemoryAllocation = 2,
     cudaErrorInvalidConfiguration = 9,
     cudaErrorNoDevice = 100,
     cudaErrorLaunchOutOfResources = 701,
@@ -155,6 +158,8 @@ typedef enum cudaDeviceAttr {
 
 typedef enum cudaMemcpyKind { cudaMemcpyDeviceToHost = 2 } cudaMemcpyKind;
 
+enum { cudaMemAttachGlobal = 1 };
+
 typedef enum cudaFuncAttribute { cudaFuncAttributeMaxDynamicSharedMemorySize = 8 } cudaFuncAttribute;
 
 cudaError_t cudaGetDevice(int *device);
@@ -165,6 +170,8 @@ cudaError_t cudaLaunchKernel(const void *kernel, dim3 grid, dim3 block, void **a
 cudaError_t cudaMemsetAsync(void *p, int value, size_t bytes, cudaStream_t stream);
 cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaMallocManaged(void **p, size_t bytes, unsigned flags); /* aligned to 256, as on a device */
+cudaError_t cudaFree(void *p);
 cudaError_t cudaGetLastError(void);
 cudaError_t cudaPeekAtLastError(void);
 

@@ -1,6 +1,8 @@
 /* runtime.c - the functions of tests/emu/cuda_runtime.h.  C11. */
 #include "cuda_runtime.h"
 
+#include <stdlib.h>
+
 static cudaError_t last = cudaSuccess;
 
 static cudaError_t answer(cudaError_t e)
@@ -82,5 +84,21 @@ cudaError_t cudaMemcpyAsync(void *to, const void *from, size_t bytes, cudaMemcpy
 cudaError_t cudaStreamSynchronize(cudaStream_t stream)
 {
     (void)stream;
+    return cudaSuccess;
+}
+
+cudaError_t cudaMallocManaged(void **p, size_t bytes, unsigned flags)
+{
+    if (!emu_set.cc)
+        return answer(cudaErrorNoDevice);
+    if (!p || !bytes || flags != cudaMemAttachGlobal)
+        return answer(cudaErrorInvalidValue);
+    *p = aligned_alloc(256, (bytes + 255) / 256 * 256);
+    return answer(*p ? cudaSuccess : cudaErrorMemoryAllocation);
+}
+
+cudaError_t cudaFree(void *p)
+{
+    free(p);
     return cudaSuccess;
 }

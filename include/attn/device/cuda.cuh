@@ -27,8 +27,6 @@
 #define ATTN_UNROLL_4  _Pragma("unroll 4") /* so that four loads are under way */
 #define ATTN_NO_UNROLL _Pragma("unroll 1")
 
-#define ATTN_STATIC_ASSERT(condition, text) static_assert(condition, text)
-
 #define ATTN_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 
 /* __grid_constant__ lets a field be read where it lies, also through a pointer; Pascal has none. */

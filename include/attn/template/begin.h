@@ -379,5 +379,16 @@
 #error "attn: ATTN_ROWS must be 1 to 65536 query rows of a KV head"
 #endif
 
+/* Where 0 means any: an enum constant is 0 to #if and not to the compiler, so the instance would be half of each. */
+#if !ATTN_HEAD_DIM
+ATTN_STATIC_ASSERT(!(ATTN_HEAD_DIM), "attn: ATTN_HEAD_DIM must be a number or a macro of one, not an enum constant");
+#endif
+#if !ATTN_HEAD_DIM_V
+ATTN_STATIC_ASSERT(!(ATTN_HEAD_DIM_V), "attn: ATTN_HEAD_DIM_V must be a number or a macro of one, not an enum constant");
+#endif
+#if !ATTN_GQA
+ATTN_STATIC_ASSERT(!(ATTN_GQA), "attn: ATTN_GQA must be a number or a macro of one, not an enum constant");
+#endif
+
 /* ---- derived ---------------------------------------------------------------------------------- */
 #define ATTN_FN(s) ATTN_CAT(ATTN_NAME, s) /* NAME_launch ...: what the instance defines */

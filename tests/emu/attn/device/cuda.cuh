@@ -16,7 +16,6 @@
 /* So few that blocks do several units. */
 #define ATTN_GRID_MOST 5
 
-#define ATTN_STATIC_ASSERT(condition, text) _Static_assert(condition, text)
 
 #define ATTN_SHARED(name) unsigned char *const name = (unsigned char *)emu_self->block->shared
 
