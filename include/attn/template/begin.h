@@ -381,13 +381,13 @@
 
 /* Where 0 means any: an enum constant is 0 to #if and not to the compiler, so the instance would be half of each. */
 #if !ATTN_HEAD_DIM
-ATTN_STATIC_ASSERT(!(ATTN_HEAD_DIM), "attn: ATTN_HEAD_DIM must be a number or a macro of one, not an enum constant");
+ATTN_STATIC_ASSERT(!(ATTN_HEAD_DIM), "attn: ATTN_HEAD_DIM must be a number, not the name of an enum constant");
 #endif
 #if !ATTN_HEAD_DIM_V
-ATTN_STATIC_ASSERT(!(ATTN_HEAD_DIM_V), "attn: ATTN_HEAD_DIM_V must be a number or a macro of one, not an enum constant");
+ATTN_STATIC_ASSERT(!(ATTN_HEAD_DIM_V), "attn: ATTN_HEAD_DIM_V must be a number, not the name of an enum constant");
 #endif
 #if !ATTN_GQA
-ATTN_STATIC_ASSERT(!(ATTN_GQA), "attn: ATTN_GQA must be a number or a macro of one, not an enum constant");
+ATTN_STATIC_ASSERT(!(ATTN_GQA), "attn: ATTN_GQA must be a number, not the name of an enum constant");
 #endif
 
 /* ---- derived ---------------------------------------------------------------------------------- */
