@@ -93,8 +93,8 @@ ATTN_GLOBAL(prim_warp, prim_args, 128, 1)
     }
 }
 
-/* in: 16 bytes of each thread, of which it copies none, 2, 4 .. 16 in the first group, and all in the second; then 4 of
- * two threads in three; then 16 again by a load, p[0] after its own. */
+/* in: 16 bytes of each thread, of which it copies none, 2, 4 .. 16 in the first group, and all in the second, every other one
+ * as what is read once; then 4 of two threads in three; then 16 again by a load, p[0] after its own. */
 ATTN_GLOBAL(prim_copy, prim_args, 128, 1)
 {
     ATTN_SHARED(smem);
@@ -102,7 +102,10 @@ ATTN_GLOBAL(prim_copy, prim_args, 128, 1)
     attn__prefetch(a.in + 16 * i);
     attn__copy_async(smem + 16 * i, a.in + 16 * i, i % 9 * 2);
     attn__copy_async_commit();
-    attn__copy_async(smem + bytes + 16 * i, a.in + 16 * i, 16);
+    if (i % 2)
+        attn__copy_async(smem + bytes + 16 * i, a.in + 16 * i, 16);
+    else
+        attn__copy_async_once(smem + bytes + 16 * i, a.in + 16 * i);
     attn__copy_async_commit();
     ATTN_COPY_ASYNC_WAIT(1);
     __syncthreads();
