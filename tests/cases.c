@@ -317,17 +317,36 @@ static void derive_lengths(deriver *v)
             c.threads = 2;
             add(v, &c);
         }
-    /* A cache that no processor's own memory holds: few rows stream it. */
-    test_case c = plain(v);
-    c.dim = v->t->head_dim ? v->t->head_dim : 128;
-    c.dim_v = v->t->head_dim_v ? v->t->head_dim_v : c.dim;
-    c.heads_q = v->t->gqa ? v->t->gqa : 4;
-    c.seq_q = 1;
-    c.seq_k = (17 << 20) / 4 / (c.dim + c.dim_v) + 5;
-    c.threads = 2;
-    if (!v->t->device)
+    /* A cache that no processor's own memory holds: 3 or 4 rows stream it, but for tiles that some row sees in part. */
+    for (int n = 0; n < 5 && !v->t->device; n++) {
+        test_case c = plain(v);
+        c.dim = v->t->head_dim ? v->t->head_dim : n ? 128 : 200;
+        c.dim_v = v->t->head_dim_v ? v->t->head_dim_v : n ? c.dim : 264;
+        c.heads_q = v->t->gqa ? v->t->gqa : n == 0 ? 4 : n < 3 ? 3 : 1;
+        c.seq_q = n < 3 ? 1 : 3;
+        c.seq_k = (17 << 20) / (c.kv_dtype == ATTN_F16 || c.kv_dtype == ATTN_BF16 ? 2 : 4) / (c.dim + c.dim_v) + 5;
+        c.threads = 2;
+        if (n == 1) { /* the keys that weigh most are where the window begins, or hidden before it */
+            c.window = 1;
+            c.left = c.seq_k - 300;
+            c.sink_tokens = 2;
+            c.fill = FILL_FALLING;
+        } else if (n == 2) {
+            c.alibi = 1;
+            c.paged = PAGED_TABLE;
+            c.page_size = 48;
+        } else if (n == 3) { /* the last tile is whole, and its last key not for the first row */
+            c.causal = ATTN_CAUSAL_BOTTOM_RIGHT;
+            c.seq_k = c.seq_k / v->t->tile_k * v->t->tile_k;
+            c.fill = FILL_NAN_KV;
+        } else if (n == 4) { /* some sequences have fewer rows */
+            c.batch = 4;
+            c.seq_k /= c.batch;
+            c.varlen = VARLEN_CU_Q;
+        }
         add(v, &c);
-    c = plain(v);
+    }
+    test_case c = plain(v);
     c.batch = 0;
     add(v, &c);
     /* More units than blocks, of one tile or two: one ends within the next, the last alone. */

@@ -53,11 +53,15 @@ ATTN_INLINE float attn__avx2_top(__m256 a) /* greatest element; NaN where there 
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
-/* s[0..3] = the sums of a, b, c, d. */
-ATTN_INLINE void attn__avx2_sum4(__m256 a, __m256 b, __m256 c, __m256 d, float *s)
+/* Element i = the sum of a[i]. */
+ATTN_INLINE __m256 attn__avx2_sums(const __m256 a[8])
 {
-    const __m256 t = _mm256_hadd_ps(_mm256_hadd_ps(a, b), _mm256_hadd_ps(c, d));
-    _mm_storeu_ps(s, _mm_add_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1)));
+    __m256 t[4], u[2];
+    ATTN_UNROLL for (int i = 0; i < 4; ++i)
+        t[i] = _mm256_unpacklo_ps(a[2 * i], a[2 * i + 1]) + _mm256_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+    ATTN_UNROLL for (int i = 0; i < 2; ++i)
+        u[i] = _mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44) + _mm256_shuffle_ps(t[2 * i], t[2 * i + 1], 0xee);
+    return _mm256_permute2f128_ps(u[0], u[1], 0x20) + _mm256_permute2f128_ps(u[0], u[1], 0x31);
 }
 
 /* Elements first, first + 1, ...; and x where lo <= index < hi, else -inf. */

@@ -56,11 +56,18 @@ ATTN_INLINE float attn__avx512_top(__m512 a)
     s = _mm_max_ps(s, _mm_movehl_ps(s, s));
     return _mm_cvtss_f32(_mm_max_ss(s, _mm_movehdup_ps(s)));
 }
-ATTN_INLINE void attn__avx512_sum4(__m512 a, __m512 b, __m512 c, __m512 d, float *s)
+/* Element i = the sum of a[i]. */
+ATTN_INLINE __m512 attn__avx512_sums(const __m512 a[16])
 {
-    const __m256 t = _mm256_hadd_ps(_mm256_hadd_ps(attn__avx512_half(a), attn__avx512_half(b)),
-                                    _mm256_hadd_ps(attn__avx512_half(c), attn__avx512_half(d)));
-    _mm_storeu_ps(s, _mm_add_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1)));
+    __m512 t[8], u[4], v[2];
+    ATTN_UNROLL for (int i = 0; i < 8; ++i)
+        t[i] = _mm512_unpacklo_ps(a[2 * i], a[2 * i + 1]) + _mm512_unpackhi_ps(a[2 * i], a[2 * i + 1]);
+    ATTN_UNROLL for (int i = 0; i < 4; ++i)
+        u[i] = _mm512_shuffle_ps(t[2 * i], t[2 * i + 1], 0x44) + _mm512_shuffle_ps(t[2 * i], t[2 * i + 1], 0xee);
+    /* u[i] holds those of a[4 i] .. a[4 i + 3] in each 128-bit lane. */
+    ATTN_UNROLL for (int i = 0; i < 2; ++i)
+        v[i] = _mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0x88) + _mm512_shuffle_f32x4(u[2 * i], u[2 * i + 1], 0xdd);
+    return _mm512_shuffle_f32x4(v[0], v[1], 0x88) + _mm512_shuffle_f32x4(v[0], v[1], 0xdd);
 }
 
 ATTN_INLINE __m512i attn__avx512_count(void)

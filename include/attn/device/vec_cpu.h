@@ -58,12 +58,9 @@ ATTN_INLINE float attn__cpu_top(attn__cpu_vec a)
     const float x = a[0] > a[1] ? a[0] : a[1], y = a[2] > a[3] ? a[2] : a[3];
     return x > y ? x : y;
 }
-ATTN_INLINE void attn__cpu_sum4(attn__cpu_vec a, attn__cpu_vec b, attn__cpu_vec c, attn__cpu_vec d, float *s)
+ATTN_INLINE attn__cpu_vec attn__cpu_sums(const attn__cpu_vec a[4]) /* element i = the sum of a[i] */
 {
-    s[0] = attn__cpu_sum(a);
-    s[1] = attn__cpu_sum(b);
-    s[2] = attn__cpu_sum(c);
-    s[3] = attn__cpu_sum(d);
+    return (attn__cpu_vec){attn__cpu_sum(a[0]), attn__cpu_sum(a[1]), attn__cpu_sum(a[2]), attn__cpu_sum(a[3])};
 }
 
 ATTN_INLINE attn__cpu_vec attn__cpu_iota(float first)

@@ -49,7 +49,7 @@ typedef struct ATTN_FN(_call) {
     int block;            /* rows of a unit, a multiple of MR unless all fit */
     int blocks;           /* units over the rows of a sequence and KV head */
     int parts, part_keys; /* parts of the keys, and keys of each, a multiple of TILE_K */
-    int stream;           /* few rows read K and V as one stream */
+    int stream;           /* K and V come from memory: 3 or 4 rows read them as a stream */
     int64_t units;        /* batch * heads_k * blocks * parts */
     int64_t part_rows;    /* rows of O in one part = batch * heads_k * group * seq_q */
     float q_scale;        /* what Q is multiplied with while it is gathered */
@@ -81,8 +81,10 @@ typedef struct ATTN_FN(_unit) {
     int64_t base_q, base_k; /* first token of the sequence in packed q (and o), k (and v); else 0 */
     attn__mask mask;
     float *q, *o, *s, *k, *v, *m, *l, *a, *top;
-    const ATTN_KV_T **k_row, **v_row; /* TILE_K rows of the current tile, then TILE_K of the next, to prefetch */
-    int soon, soon_n;                 /* next of those to prefetch, and how many there are */
+    /* The rows of the current tile, K and then V, and behind them those of the next one, or of the last V, to prefetch.
+     * K and V are rounded up to W rows by the last one; in a stream of two they are in the order of use. */
+    const ATTN_KV_T **k_row, **v_row, **k_soon, **v_soon;
+    int soon, soon_n;                 /* where rows are packed, next of those to prefetch; how many there are */
     attn__keys *keys;                 /* of each row */
     unsigned char *seen;              /* [SUB][TILE_K], only where V is not finite */
     float *wide;                      /* [2][TILE_K] rows of K and then of V in f32, of ATTN_NARROW alone */
@@ -132,16 +134,27 @@ ATTN_INLINE void ATTN_FN(_hull)(const ATTN_FN(_unit) *u, int row, int rows, int 
     *end = lo < hi ? hi : 0;
 }
 
+/* Whether the tile is read as a stream: all rows see all of its keys, whatever masks say, so that any order will do. */
+ATTN_INLINE int ATTN_FN(_streams)(const ATTN_FN(_unit) *u, int64_t k0, int n)
+{
+    return ATTN_STREAM && u->c->stream && (u->rows == 3 || u->rows == 4) && n == ATTN_TILE_K && k0 >= u->full_lo &&
+           k0 + n <= u->full_hi && !ATTN_FN(_has_mask)(u);
+}
+
 /* Scores of one row -> P in place, with the running maximum, sum and rescale factor of the row.
- * Columns first .. end of s are set; top is the greatest of them; all in units of log2. */
+ * Columns first .. end of s are set; top is the greatest of them; all in units of log2.  ask: rows
+ * of V to prefetch, 2 for each NR keys; NULL = none. */
 ATTN_INLINE void ATTN_FN(_softmax)(const ATTN_FN(_unit) *u, int row, float *s, int first, int end, float top,
-                                   int narrow)
+                                   int narrow, const ATTN_KV_T *const *ask)
 {
     const float old = u->m[row], now = top > old ? top : old;
     const float zero = now == -INFINITY ? 0.0f : now; /* nothing seen yet: every score is -inf, and so is s - 0 */
     const ATTN_VEC_T m = ATTN_V(set1)(zero);
     ATTN_VEC_T sum0 = ATTN_V(set1)(0.0f), sum1 = sum0;
     for (int j = first; j < end; j += ATTN_NR) {
+        for (int i = 0; ask && i < 2; ++i, ++ask)
+            for (int d = 0; d < u->c->dim_v; d += 64 / (int)sizeof(ATTN_KV_T))
+                __builtin_prefetch(*ask + d, 0, 3);
         const ATTN_VEC_T p0 = ATTN_V(exp2)(ATTN_V(load_f32)(s + j) - m);
         const ATTN_VEC_T p1 = ATTN_V(exp2)(ATTN_V(load_f32)(s + j + ATTN_W) - m);
         if (ATTN_PAIRS == 2 && narrow) { /* pairs of keys; never ahead of what is still to be read */
@@ -160,9 +173,10 @@ ATTN_INLINE void ATTN_FN(_softmax)(const ATTN_FN(_unit) *u, int row, float *s, i
 }
 
 /* Turns the scores of rows row .. row + rows (at s) into P; keys of the hull [first, end) of the tile.  top: greatest
- * scores by lane, of packed rows; NULL for rows whose P stays in f32. */
+ * scores by lane, of packed rows; NULL for rows whose P stays in f32.  ask: as above, row after row. */
 ATTN_NOINLINE void ATTN_FN(_rows_softmax)(const ATTN_FN(_unit) *u, int row, int rows, int k0, int first, int end,
-                                          int full, int careful, float *s, unsigned char *seen, const float *top)
+                                          int full, int careful, float *s, unsigned char *seen, const float *top,
+                                          const ATTN_KV_T *const *ask)
 {
     const int a = first / ATTN_NR * ATTN_NR, b = (end + ATTN_NR - 1) / ATTN_NR * ATTN_NR;
     for (int r = 0; r < rows; ++r) {
@@ -175,7 +189,7 @@ ATTN_NOINLINE void ATTN_FN(_rows_softmax)(const ATTN_FN(_unit) *u, int row, int 
         if (careful)
             for (int j = a; j < b; ++j)
                 seen[r * ATTN_TILE_K + j] = line[j] != -INFINITY;
-        ATTN_FN(_softmax)(u, row + r, line, a, b, most, top != 0);
+        ATTN_FN(_softmax)(u, row + r, line, a, b, most, top != 0, ask ? ask + 2 * r * (b - a) / ATTN_NR : 0);
     }
 }
 
@@ -219,7 +233,7 @@ ATTN_NOINLINE void ATTN_FN(_tile_packed)(ATTN_FN(_unit) *u, int k0, int n)
         for (int t = 0; t < tiles; ++t)
             if (lo[t] < hi[t])
                 ATTN_FN(_rows_softmax)(u, row[t], rows[t], k0, lo[t], hi[t], all[t], careful, u->s + t * row_s,
-                                       u->seen + t * row_s, u->top + t * ATTN_MR * ATTN_W);
+                                       u->seen + t * row_s, u->top + t * ATTN_MR * ATTN_W, 0);
         for (int t = 0; careful && t < tiles; ++t)
             for (int r = 0; lo[t] < hi[t] && r < rows[t]; ++r)
                 ATTN_FN(_careful_row)(u, u->s + t * row_s + r * ATTN_TILE_K, u->seen + t * row_s + r * ATTN_TILE_K,
@@ -244,26 +258,22 @@ ATTN_NOINLINE void ATTN_FN(_tile_direct)(const ATTN_FN(_unit) *u, int k0, int n)
     if (first >= end)
         return;
     const int careful = !(full && !ATTN_FN(_has_mask)(u)) && !ATTN_FN(_v_finite)(u, first, end);
-    /* While the first rows of Q pass, the keys to come are asked for: of this tile, then of the next, which follow in
-     * the table.  While others pass, what comes after these keys: their V, and then the next tile's K. */
-    const int ask = n == ATTN_TILE_K && u->soon_n >= ATTN_AHEAD;
-    const int stream = ask && u->c->stream && end - first == n; /* what comes next is then known */
-    const ATTN_KV_T *const *k = u->k_row + first, *const *v = u->v_row + first;
-    if (stream)
-        ATTN_FN(_stream_dot)(u->rows, u->q, dim_pad, k, n, u->c->dim, u->s, v);
-    else
-        ATTN_FN(_dot)(u->rows, u->q, dim_pad, k, end - first, u->c->dim, u->s + first, ask ? k + ATTN_AHEAD : 0,
-                      ask ? v : 0);
-    ATTN_FN(_rows_softmax)(u, 0, u->rows, k0, first, end, full, careful, u->s, u->seen, 0);
+    const int stream = ATTN_FN(_streams)(u, k0, n), from = first / ATTN_W * ATTN_W;
+    const ATTN_KV_T *const *ask = 0;
+    if (stream) {
+        ATTN_FN(_stream_dot)(u->rows, u->q, dim_pad, u->k_row, u->c->dim, u->s);
+        ask = ATTN_STREAM_TWO ? u->v_row + ATTN_AHEAD - ATTN_FN(_asked)(u->rows, n) : 0;
+    } else
+        ATTN_FN(_dot)(u->rows, u->q, dim_pad, u->k_row + from, end - from, u->c->dim, u->s + from);
+    ATTN_FN(_rows_softmax)(u, 0, u->rows, k0, first, end, full, careful, u->s, u->seen, 0, ask);
     if (careful)
         for (int r = 0; r < u->rows; ++r)
             ATTN_FN(_careful_row)(u, u->s + r * ATTN_TILE_K, u->seen + r * ATTN_TILE_K, first, end, u->a[r],
                                   u->o + (size_t)r * o_row, 0);
     else if (stream)
-        ATTN_FN(_stream_axpy)(u->rows, u->s, v, n, u->c->dim_v, u->o, o_row, u->a, u->k_row + ATTN_TILE_K);
+        ATTN_FN(_stream_axpy)(u->rows, u->s, u->v_row, u->c->dim_v, u->o, o_row, u->a);
     else
-        ATTN_FN(_axpy)(u->rows, u->s + first, v, end - first, u->c->dim_v, u->o, o_row, u->a,
-                       ask ? v + ATTN_AHEAD : 0, ask && u->soon_n == n ? u->k_row + ATTN_TILE_K + first : 0);
+        ATTN_FN(_axpy)(u->rows, u->s + first, u->v_row + first, end - first, u->c->dim_v, u->o, o_row, u->a);
 }
 
 /* ---- rows in and out ---------------------------------------------------------------------------- */
@@ -399,6 +409,32 @@ ATTN_NOINLINE int ATTN_FN(_rows_of)(const ATTN_FN(_unit) *u, int k0, int n, cons
     return 1;
 }
 #endif
+
+/* Fills in the table for the next tile, soon_n keys from k0.  0 if a page number is out of range. */
+ATTN_NOINLINE int ATTN_FN(_rows_soon)(ATTN_FN(_unit) *u, int k0, int packed)
+{
+    const int n = u->soon_n, wide = (n + ATTN_W - 1) / ATTN_W * ATTN_W;
+    u->v_soon = u->k_soon + wide;
+    if (!ATTN_FN(_rows_of)(u, k0, n, u->k_soon, u->v_soon))
+        return 0;
+    if (ATTN_STREAM_TWO && !packed && ATTN_FN(_streams)(u, k0, n)) {
+        const ATTN_KV_T *t[2 * ATTN_TILE_K]; /* the two halves, key by key */
+        for (int tensor = 0; tensor < 2; ++tensor)
+            for (int j = 0; j < ATTN_TILE_K / 2; ++j)
+                for (int h = 0; h < 2; ++h)
+                    t[tensor * ATTN_TILE_K + 2 * j + h] =
+                        u->k_soon[tensor * ATTN_TILE_K + h * ATTN_TILE_K / 2 + j];
+        memcpy(u->k_soon, t, sizeof t);
+    }
+    for (int j = n; j < wide; ++j) {
+        u->k_soon[j] = u->k_soon[n - 1];
+        u->v_soon[j] = u->v_soon[n - 1];
+    }
+    /* Of a last tile, places that it asks for. */
+    for (int j = 2 * wide; u->k_soon > u->k_row && j < ATTN_AHEAD + ATTN_LOT; ++j)
+        u->k_soon[j] = u->k_soon[j - 1];
+    return 1;
+}
 
 /* One finished row: divide by the sum, add the sink logit, store o and lse.  m in units of log2. */
 ATTN_NOINLINE void ATTN_FN(_finish_row)(const ATTN_FN(_unit) *u, int row, const float *o, float m, float l)
@@ -540,8 +576,7 @@ ATTN_NOINLINE void ATTN_FN(_do_unit)(ATTN_FN(_call) *c, float *scratch, int64_t 
     u.l = scratch + c->l_at;
     u.a = scratch + c->a_at;
     u.top = scratch + c->top_at;
-    u.k_row = (const ATTN_KV_T **)(void *)(scratch + c->rows_at);
-    u.v_row = u.k_row + 2 * ATTN_TILE_K;
+    u.k_row = u.k_soon = (const ATTN_KV_T **)(void *)(scratch + c->rows_at);
     u.keys = (attn__keys *)(void *)(scratch + c->keys_at);
     u.seen = (unsigned char *)(void *)(scratch + c->seen_at);
     u.wide = scratch + c->wide_at;
@@ -566,14 +601,15 @@ ATTN_NOINLINE void ATTN_FN(_do_unit)(ATTN_FN(_call) *c, float *scratch, int64_t 
     int64_t soon = from;
     u.soon_n = 0;
     for (int64_t k0 = -1; k0 < to; k0 = soon, soon += ATTN_TILE_K) {
-        const int n = u.soon_n;
-        memcpy(u.k_row, u.k_row + ATTN_TILE_K, (size_t)n * sizeof u.k_row[0]);
-        memcpy(u.v_row, u.v_row + ATTN_TILE_K, (size_t)n * sizeof u.v_row[0]);
+        const int n = u.soon_n, wide = (n + ATTN_W - 1) / ATTN_W * ATTN_W;
+        memmove(u.k_row, u.k_soon, 2 * (size_t)wide * sizeof u.k_row[0]);
+        u.v_row = u.k_row + wide;
+        u.k_soon = u.v_row + wide;
         if (soon >= sink && soon + ATTN_TILE_K <= lo)
             soon = lo / ATTN_TILE_K * (int64_t)ATTN_TILE_K;
         u.soon = 0;
         u.soon_n = soon >= to ? 0 : u.len_k - soon < ATTN_TILE_K ? (int)(u.len_k - soon) : ATTN_TILE_K;
-        if (!ATTN_FN(_rows_of)(&u, (int)soon, u.soon_n, u.k_row + ATTN_TILE_K, u.v_row + ATTN_TILE_K)) {
+        if (!ATTN_FN(_rows_soon)(&u, (int)soon, packed)) {
             __atomic_store_n(&c->bad, 1, __ATOMIC_RELAXED);
             return;
         }
@@ -665,7 +701,7 @@ ATTN_NOINLINE void ATTN_FN(_plan)(const attn_params *p, ATTN_FN(_call) *c)
     if (c->blocks > 1)
         c->block = (c->block + ATTN_MR - 1) / ATTN_MR * ATTN_MR;
     c->part_rows = rows * p->heads_k * p->batch;
-    c->stream = ATTN_STREAM && (rows == 3 || rows == 4) && !(p->flags & ATTN_BATCH_INVARIANT) &&
+    c->stream = ATTN_STREAM && !(p->flags & ATTN_BATCH_INVARIANT) &&
                 (int64_t)p->batch * p->heads_k * p->seq_k * (c->dim + c->dim_v) * (int64_t)sizeof(ATTN_KV_T) >=
                     ATTN_STREAM_BYTES;
     if (ATTN_ROPE && p->rope_style)
@@ -713,7 +749,7 @@ ATTN_NOINLINE void ATTN_FN(_plan)(const attn_params *p, ATTN_FN(_call) *c)
     c->l_at = ATTN_FN(_take)(&at, block);
     c->a_at = ATTN_FN(_take)(&at, block);
     c->top_at = ATTN_FN(_take)(&at, sub * ATTN_W);
-    c->rows_at = ATTN_FN(_take)(&at, 4 * ATTN_TILE_K * sizeof(void *) / sizeof(float));
+    c->rows_at = ATTN_FN(_take)(&at, (4 * ATTN_TILE_K + ATTN_AHEAD + ATTN_LOT) * sizeof(void *) / sizeof(float));
     c->keys_at = ATTN_FN(_take)(&at, block * sizeof(attn__keys) / sizeof(float));
     c->seen_at = ATTN_FN(_take)(&at, sub * ATTN_TILE_K / sizeof(float));
     c->wide_at = ATTN_FN(_take)(&at, ATTN_KV_DTYPE == ATTN_NARROW ? 2 * ATTN_TILE_K * (size_t)(c->dim + c->dim_v) : 0);

@@ -8,7 +8,6 @@
 #define ATTN_W   16
 #define ATTN_MR  12 /* 24 accumulators + 2 of B + 1 of A: of 32 registers */
 #define ATTN_FEW 8
-#define ATTN_DOT_KEYS(rows)  ((rows) == 1 ? 8 : (rows) == 4 ? 6 : 8)
 #define ATTN_AXPY_VECS(rows) 4
 #if ATTN_ARCH == ATTN_ARCH_AVX512BF16
 #include <attn/device/vec_avx512bf16.h>
@@ -22,7 +21,6 @@ ATTN_TARGET_BEGIN_AVX512
 #define ATTN_W   8
 #define ATTN_MR  6 /* 12 accumulators + 2 of B + 1 of A: of 16 registers */
 #define ATTN_FEW 16
-#define ATTN_DOT_KEYS(rows)  ((rows) == 1 ? 8 : (rows) == 2 ? 6 : (rows) == 3 ? 4 : 3)
 #define ATTN_AXPY_VECS(rows) ((rows) == 4 ? 2 : 4)
 ATTN_TARGET_BEGIN_AVX2
 #else
@@ -31,7 +29,6 @@ ATTN_TARGET_BEGIN_AVX2
 #define ATTN_W   4
 #define ATTN_MR  6
 #define ATTN_FEW 8
-#define ATTN_DOT_KEYS(rows)  ((rows) == 1 ? 4 : (rows) == 2 ? 4 : 2)
 #define ATTN_AXPY_VECS(rows) 2
 #endif
 /* With products of bf16 pairs, the packed operands are 32-bit pairs along the summed dimension: the same panels and
@@ -49,15 +46,17 @@ ATTN_TARGET_BEGIN_AVX2
 #endif
 #define ATTN_NR   (2 * ATTN_W)
 #define ATTN_SUB 4 /* micro tiles whose scores stay in L1 together */
-/* Whether rows that are read in place pass strictly one after the other: with AVX2 8 to 20 % of a decode, because
- * memory gives most to reads in order; with AVX-512 it was no gain (docs/performance.md). */
-#define ATTN_IN_ORDER (ATTN_W == 8)
-/* Rows of K or V that are prefetched ahead when they are read in place: 12 KB at 128 dims. */
-#define ATTN_AHEAD (ATTN_KV_DTYPE == ATTN_F32 || ATTN_KV_DTYPE == ATTN_NARROW ? 24 : 48)
-/* Whether 3 or 4 rows over a cache of many bytes stream: strictly in order, key by key in both products, and what is
- * prefetched follows the order of use, V behind K and the next K behind V.  With AVX2 or 16-bit keys, with 1 or 2 rows
- * or with keys in a cache, the loads and stores of O cost more than the order gains (docs/performance.md). */
-#define ATTN_STREAM (ATTN_W == 16 && ATTN_KV_DTYPE == ATTN_F32)
+/* Few rows read K and V in place (docs/performance.md has what was measured).  AHEAD: rows of K or V that are asked for
+ * ahead, 8 or 12 KB at 128 dims.  KEYS: keys whose dot products are computed together.  LOT: keys that pass through all
+ * columns of O together; more of them cost fewer loads and stores of O, and the order of the memory. */
+#define ATTN_WIDE_KV (ATTN_KV_DTYPE == ATTN_F32 || ATTN_KV_DTYPE == ATTN_NARROW)
+#define ATTN_AHEAD   (ATTN_WIDE_KV ? 16 : 48)
+#define ATTN_KEYS    (ATTN_W == 16 ? 4 : ATTN_WIDE_KV ? 1 : 2)
+#define ATTN_LOT     (ATTN_W == 16 && !ATTN_WIDE_KV ? 16 : 8)
+/* Whether 3 or 4 rows over a cache of STREAM_BYTES or more, which comes from memory, are a stream of their own, as
+ * AVX-512 computes faster than memory gives; TWO: of the two halves of a tile. */
+#define ATTN_STREAM       (ATTN_W == 16 && ATTN_KV_DTYPE != ATTN_NARROW)
+#define ATTN_STREAM_TWO   (ATTN_STREAM && ATTN_KV_DTYPE != ATTN_F32)
 #define ATTN_STREAM_BYTES ((int64_t)16 << 20) /* of K and V in a call */
 #if ATTN_MR == 12
 #define ATTN_HEIGHTS(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
