@@ -140,8 +140,13 @@ typedef struct ATTN_FN(_state) {
     float l[2 * ATTN_RN], rounded[2 * ATTN_RN]; /* its sum of P, and of P as it was rounded, of this lane's keys */
     float unit;                   /* what makes a score in S one in log2 */
     int pass;                     /* 0, or 1 to 3 for the parts of a V that is not finite */
+    int clear, clears;            /* tiles whose scores nothing changes: the first, how many */
+    int look;                     /* why r needs more than the greatest score: 1 some lane has seen no key yet, and
+                                   * 2 V's scales come with tiles */
 #if ATTN_KV_DTYPE == ATTN_NARROW
     int raw;                      /* q is as it came */
+    int k_careful, v_careful;     /* how careful the products must be (narrow_cuda.cuh) */
+    float start[2 * ATTN_RN];     /* what sums of K Q^T begin with */
     float up[2 * ATTN_RN];        /* k_scale, by what its row of Q was multiplied with */
     float k_scale;                /* of all of the unit's K */
     float scaled[2 * ATTN_RN];    /* of f16: sum of the weights of which `rounded` is */
@@ -294,6 +299,7 @@ ATTN_DEVICE void ATTN_FN(_clear)(ATTN_FN(_state) *w)
     ATTN_UNROLL
     for (int n = 0; n < 2 * ATTN_RN; ++n)
         w->l[n] = w->rounded[n] = w->minus_r[n] = 0.0f;
+    w->look = 1;
 #if ATTN_KV_DTYPE == ATTN_NARROW
     ATTN_UNROLL
     for (int n = 0; n < 2 * ATTN_RN; ++n)
@@ -335,6 +341,16 @@ ATTN_DEVICE void ATTN_FN(_scores)(int type, const ATTN_FN(_args) *a, const ATTN_
 }
 #endif
 
+/* Which tiles _change leaves alone: those that all rows see whole, by their intervals.  Where that begins before the
+ * last tile of sink tokens, these and the others are one run of tiles. */
+ATTN_DEVICE void ATTN_FN(_find_clear)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const ATTN_FN(_tiles) *t,
+                                      ATTN_FN(_state) *w)
+{
+    const int before = t->sinks - t->first, to = (int)((unsigned)u->span.full_hi / ATTN_TILE_K) + before;
+    w->clear = (int)(((unsigned)u->span.full_lo + ATTN_TILE_K - 1) / ATTN_TILE_K) + before;
+    w->clears = to > w->clear && w->pass < 2 && !ATTN_FN(_has_score)(a) ? to - w->clear : 0;
+}
+
 /* What changes the scores of a tile: softcap, biases, masks. */
 ATTN_DEVICE void ATTN_FN(_change)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, const ATTN_FN(_state) *w, int k0,
                                   float (*s)[ATTN_RN][4])
@@ -372,7 +388,7 @@ ATTN_DEVICE void ATTN_FN(_lift)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, con
                                 float (*s)[ATTN_RN][4])
 {
     float top[2 * ATTN_RN];
-    int over = 0;
+    int over = w->look;
     ATTN_UNROLL
     for (int r = 0; r < 2 * ATTN_RN; ++r) {
         top[r] = ATTN_S(s, 0, r);
@@ -380,20 +396,33 @@ ATTN_DEVICE void ATTN_FN(_lift)(const ATTN_FN(_args) *a, ATTN_FN(_state) *w, con
         for (int n = 1; n < 2 * ATTN_NK; ++n)
             top[r] = attn__max(top[r], ATTN_S(s, n, r));
         top[r] *= w->unit;
+        over |= top[r] + w->minus_r[r] > ATTN_ROOM;
     }
+    if (!attn__any(over))
+        return;
 #if ATTN_SCALED
-    if (a->v_groups)
+    if (w->look & 2)
         ATTN_FN(_tops_scaled)(a, w, tile, s, top);
 #else
     (void)a, (void)tile;
 #endif
-    ATTN_UNROLL
-    for (int r = 0; r < 2 * ATTN_RN; ++r) {
-        const int low = w->l[r] == 0.0f && w->minus_r[r] == 0.0f && top[r] < -ATTN_NEAR && top[r] > ATTN_NEG_INF;
-        over |= top[r] + w->minus_r[r] > ATTN_ROOM || low;
+    if (w->look) {
+        int none = 0;
+        over = 0;
+        ATTN_UNROLL
+        for (int r = 0; r < 2 * ATTN_RN; ++r) {
+            over |= top[r] + w->minus_r[r] > ATTN_ROOM;
+            none |= w->l[r] == 0.0f;
+        }
+        if (w->look & 1) {
+            ATTN_UNROLL
+            for (int r = 0; r < 2 * ATTN_RN; ++r)
+                over |= w->l[r] == 0.0f && w->minus_r[r] == 0.0f && top[r] < -ATTN_NEAR && top[r] > ATTN_NEG_INF;
+            w->look = (w->look & 2) | attn__any(none);
+        }
+        if (!attn__any(over))
+            return;
     }
-    if (!attn__any(over))
-        return;
     ATTN_UNROLL
     for (int r = 0; r < 2 * ATTN_RN; ++r) {
         const float before = -w->minus_r[r];
@@ -484,6 +513,8 @@ typedef struct ATTN_FN(_loader) {
     int k_to, v_to;                       /* and to which byte of K and V of a stage */
     int64_t k_scale, v_scale; /* the same of scales */
     const int32_t *pages;
+    int where;               /* 0: keys lie in rows of a tensor; 1: a tile's in those of a page; 2: anywhere */
+    int scales;              /* whether they come with tiles, of K or V */
     int page, page_after;    /* of tile at + lane * ATTN_WARPS, counted from `turn` tiles ago; and of the 32 after them.
                               * Where pages end within tiles: of key `lane` of the next tile */
     int turn;
@@ -539,6 +570,10 @@ ATTN_DEVICE void ATTN_FN(_load_work)(int type, const ATTN_FN(_args) *a, const AT
     l->at = l->work.from + attn__warp();
     l->len_k = u->len_k;
     l->pages = NULL;
+    l->where = attn__anew(ATTN_PAGED && p->page_size ? 2 - ATTN_FN(_whole_pages)(a) : 0);
+#if ATTN_SCALED
+    l->scales = attn__anew(a->k_groups | a->v_groups);
+#endif
     l->page = l->page_after = l->turn = 0;
     if (ATTN_PAGED && p->page_size) {
         l->pages = p->block_table ? p->block_table + u->b * p->block_table_stride
@@ -646,19 +681,21 @@ ATTN_DEVICE void ATTN_FN(_load)(int type, int once, const ATTN_FN(_args) *a, ATT
     const int k0 = ATTN_FN(_key_of)(&l->work.tiles, l->at);
     ATTN_FN(_keys_at) keys = { 0, 0, k0, l->len_k - k0 };
     l->at += ATTN_WARPS;
-    if (ATTN_PAGED && p->page_size && !ATTN_FN(_whole_pages)(a)) {
-        const int key = k0 + attn__lane();
-        keys.each = 1;
-        keys.page = l->page;
-        keys.row = key - (int)attn__divide((unsigned)key, a->by_page) * p->page_size;
-        l->page = ATTN_FN(_pages_from)(a, l, l->at);
-    } else if (ATTN_PAGED && p->page_size) {
-        keys.page = attn__shuffle_int(l->page, l->turn);
-        keys.row -= (int)attn__divide((unsigned)k0, a->by_page) * p->page_size;
-        if (++l->turn == 32) {
-            l->turn = 0;
-            l->page = l->page_after;
-            l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
+    if (ATTN_PAGED && l->where) {
+        if (l->where > 1) {
+            const int key = k0 + attn__lane();
+            keys.each = 1;
+            keys.page = l->page;
+            keys.row = key - (int)attn__divide((unsigned)key, a->by_page) * p->page_size;
+            l->page = ATTN_FN(_pages_from)(a, l, l->at);
+        } else {
+            keys.page = attn__shuffle_int(l->page, l->turn);
+            keys.row -= (int)attn__divide((unsigned)k0, a->by_page) * p->page_size;
+            if (++l->turn == 32) {
+                l->turn = 0;
+                l->page = l->page_after;
+                l->page_after = ATTN_FN(_pages_from)(a, l, l->at + 32 * ATTN_WARPS);
+            }
         }
     }
     const int k_pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM, type), v_pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type);
@@ -678,7 +715,7 @@ ATTN_DEVICE void ATTN_FN(_load)(int type, int once, const ATTN_FN(_args) *a, ATT
             ATTN_FN(_copy_tile)(type, l->v, a->v_page, a->v_key, keys, v_pieces, ATTN_FN(_dim_v)(a), v_stage);
     }
 #if ATTN_SCALED
-    if (a->k_groups || a->v_groups) {
+    if (l->scales) {
         const int key = attn__lane() % ATTN_TILE_K;
         const int page = keys.each ? attn__shuffle_int(keys.page, key) : keys.page;
         const int row = keys.each ? attn__shuffle_int(keys.row, key) : keys.row + key;
@@ -707,6 +744,7 @@ ATTN_DEVICE void ATTN_FN(_leave)(int type, const ATTN_FN(_args) *a, const ATTN_F
     float *const rl = (float *)(void *)(smem + ATTN_RL_AT) + warp * ATTN_TILE_Q * 4;
     const int rows = u->rows;
     float l[2 * ATTN_RN], rounded[2 * ATTN_RN];
+    float zero[2 * ATTN_RN]; /* what O is too large by */
     float all[2] = { 0.0f, 0.0f }; /* not finite if any is not; the other way round does no harm */
 #if ATTN_KV_DTYPE == ATTN_NARROW
     const float factor = w->pass < 2 ? ATTN_FN(_unit_scale)(&a->p.v_scale, a->v_groups, u) : 1.0f;
@@ -720,11 +758,18 @@ ATTN_DEVICE void ATTN_FN(_leave)(int type, const ATTN_FN(_args) *a, const ATTN_F
         rounded[r] = w->rounded[r];
     }
     ATTN_UNROLL
-    for (int n = 4; n < 32; n *= 2) { /* all rows of a step at once */
+    for (int n = 16; n >= 4; n /= 2) { /* all rows of a step at once */
         ATTN_UNROLL
         for (int r = 0; r < 2 * ATTN_RN; ++r) {
+            const float other = attn__shuffle_xor(rounded[r], n);
+#if ATTN_KV_DTYPE == ATTN_NARROW
+            if (n == 4)
+                zero[r] = ATTN_FN(_zeros)(type, w->v_careful, rounded[r], other);
+#else
+            zero[r] = 0.0f;
+#endif
             l[r] += attn__shuffle_xor(l[r], n);
-            rounded[r] += attn__shuffle_xor(rounded[r], n);
+            rounded[r] += other;
         }
     }
     ATTN_UNROLL
@@ -736,8 +781,9 @@ ATTN_DEVICE void ATTN_FN(_leave)(int type, const ATTN_FN(_args) *a, const ATTN_F
             ATTN_UNROLL
             for (int n = 4; n < 32; n *= 2)
                 scaled += attn__shuffle_xor(scaled, n);
-            const float ratio = rounded[r] / scaled; /* 1 but for rounding; or nothing if all is 0 or not finite */
-            rounded[r] = ratio > 0.99f && ratio < 1.01f ? l[r] * ratio : l[r];
+            const float ratio = rounded[r] / scaled; /* 1 but for rounding; or nothing if all is 0 or not finite, or
+                                                      * scales of both signs are in it */
+            rounded[r] = ratio > 0.999f && ratio < 1.001f ? l[r] * ratio : l[r];
         } else if (ATTN_SCALED && a->v_groups) { /* in bf16 that is a sixteenth of what o is rounded by */
             rounded[r] = l[r];
         }
@@ -751,7 +797,12 @@ ATTN_DEVICE void ATTN_FN(_leave)(int type, const ATTN_FN(_args) *a, const ATTN_F
         if (row < rows) { /* the next one, too, for which there is room */
             ATTN_UNROLL
             for (int n = 0; n < 4 * ATTN_NV; ++n) {
-                const float x = w->o[r][n / 4][n % 4] * factor;
+#if ATTN_KV_DTYPE == ATTN_NARROW
+                const float one = ATTN_FN(_one)(type, w->v_careful, n % 4 / 2);
+#else
+                const float one = 1.0f;
+#endif
+                const float x = fmaf(w->o[r][n / 4][n % 4], one, -zero[2 * r + n % 2]) * factor;
                 all[n % 2] += x;
                 o[(row + n % 2) * ATTN_PITCH + ATTN_FN(_dim_of)(n / 2, ATTN_PER(type))] = x;
             }
@@ -1079,43 +1130,57 @@ ATTN_DEVICE void ATTN_FN(_run)(int type, const ATTN_FN(_args) *a, int clusters, 
 #endif
             }
             ATTN_FN(_clear)(&w);
+            ATTN_FN(_find_clear)(a, u, &work.tiles, &w);
+#if ATTN_KV_DTYPE == ATTN_NARROW
+            w.look = attn__anew(ATTN_SCALED && a->v_groups ? 3 : 1);
+            w.k_careful = attn__anew(ATTN_FN(_careful)(&a->p.k_scale, a->k_groups));
+            w.v_careful = w.pass ? 2 : ATTN_FN(_careful)(&a->p.v_scale, a->v_groups);
+#endif
             ATTN_NO_UNROLL
-            for (int t = work.from + warp; t < work.to || empty > 0;) {
+            for (int t = work.from + warp - empty * ATTN_WARPS; t < work.to; t += ATTN_WARPS) {
                 const int at = stage * ATTN_STAGE_BYTES;
                 stage = stage + 1 < ATTN_STAGES ? stage + 1 : 0;
-                if (--empty < 0) {
+                if (t >= work.from) {
                     float s[ATTN_NK][ATTN_RN][4];
                     ATTN_COPY_ASYNC_WAIT(ATTN_STAGES - 1);
                     __syncwarp();
 #if ATTN_KV_DTYPE == ATTN_NARROW
-                    if (w.raw)
-                        ATTN_FN(_convert_q)(&w);
-#endif
+                    if (w.raw | w.pass) {
+                        if (w.raw)
+                            ATTN_FN(_convert_q)(type, &w);
+                        if (w.pass)
+                            ATTN_FN(_split)(type, a, u, &w, ring + at);
+                    }
+#else
                     if (w.pass)
                         ATTN_FN(_split)(type, a, u, &w, ring + at);
+#endif
+                    const int changed = (unsigned)(t - w.clear) >= (unsigned)w.clears;
                     ATTN_FN(_scores)(type, a, &w, smem, k_row, ring + at, at, s);
-                    ATTN_FN(_change)(a, u, &w, ATTN_FN(_key_of)(&work.tiles, t), s);
+                    if (changed)
+                        ATTN_FN(_change)(a, u, &w, ATTN_FN(_key_of)(&work.tiles, t), s);
                     ATTN_FN(_lift)(a, &w, ring + at, s);
                     ATTN_FN(_values)(type, a, &w, v_row, ring + at, at, s);
                     __syncwarp();
-                    t += ATTN_WARPS;
                 }
-                if (!clusters) {
-                    ATTN_NO_UNROLL
-                    while (loader.at >= loader.work.to) {
-                        ATTN_FN(_unit) next;
-                        __syncwarp();
-                        feed = kept->ahead;
-                        if (!ATTN_FN(_next_work)(a, 0, &feed, &loader.work, &next))
-                            break;
-                        __syncwarp();
-                        if (lane == 0)
-                            kept->ahead = feed;
-                        ATTN_FN(_load_work)(type, a, &next, &loader);
+                ATTN_NO_UNROLL
+                for (;;) {
+                    ATTN_FN(_unit) next;
+                    if (loader.at < loader.work.to) {
+                        ATTN_FN(_load)(type, alone, a, &loader, ring + at);
+                        break;
                     }
+                    if (clusters)
+                        break;
+                    __syncwarp();
+                    feed = kept->ahead;
+                    if (!ATTN_FN(_next_work)(a, 0, &feed, &loader.work, &next))
+                        break;
+                    __syncwarp();
+                    if (lane == 0)
+                        kept->ahead = feed;
+                    ATTN_FN(_load_work)(type, a, &next, &loader);
                 }
-                if (loader.at < loader.work.to)
-                    ATTN_FN(_load)(type, alone, a, &loader, ring + at);
                 attn__copy_async_commit();
             }
             ATTN_FN(_leave)(type, a, u, &w, smem);
@@ -1229,6 +1294,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, void *stream)
 #undef ATTN_RN
 #undef ATTN_KS
 #undef ATTN_NV
+#undef ATTN_RAW
 #undef ATTN_NK
 #undef ATTN_CHAINS
 #undef ATTN_S

@@ -1,8 +1,8 @@
 /* narrow_cuda.cuh - K and V in e4m3, e5m2, int8 or int4, as decode_sm80.cuh reads them: the type is the call's.
  *
  * Included by decode_sm80.cuh for ATTN_NARROW, no guard.  Bytes lie in shared memory as they lie in the cache, and
- * become f16 in registers beside the products, in which every one of these numbers is exact.  A row of Q in bf16 is
- * multiplied by the power of two that makes it fit; P is f16, too.
+ * become f16 in registers beside the products, in which every one of these numbers is exact.  A row of Q is multiplied
+ * by the power of two that makes it fit; P is f16, too.
  *
  * ldmatrix moves 16 bits at a time, PER numbers rather than one, so what arrives in a register is not in the order of
  * an operand.  But a sum over dims may take them in any order that Q has, too, and rows of O^T may be any dims: so
@@ -10,6 +10,12 @@
  *
  *     K  a word has dims 2 PER c .. of key x               number i of it is k = 2 c + i / PER, of operand i % PER
  *     V  a word has dims PER x .. of keys 2 c and the next     number i % PER is row x of O^T's 8-row tile i % PER
+ *
+ * Integers, but with groups or zero points, are not even converted: each is taken for the bits of an f16 below the
+ * least exponent, where one is 2^-24, or 2^-20 if it lies four bits up.  With its sign turned over it is 8 (int8: 128)
+ * too large.  In the upper half of a pair all its other bits are turned over instead, and the sign of f16 is set: it is
+ * 7 (127) too small, so that sums stay near 0.  What sums would be of zeros is what they are wrong by: those of K begin
+ * with its opposite, from those of V it is subtracted in the end.
  *
  * Scales, where one holds for a whole unit: K's is in what scores are multiplied with, V's in what O is.  Else they
  * come with the tile, [group][key]: K's multiply the sums of their dims, V's the weights before they are packed; r is
@@ -37,6 +43,53 @@ ATTN_DEVICE void ATTN_FN(_pairs)(int type, uint32_t x, uint32_t *d)
         attn__int8_to_f16x2(x, d);
     else
         attn__int4_to_f16x2(x, d);
+}
+
+/* Whether integers stay as they are, for which O must leave registers.  type: a constant. */
+#define ATTN_RAW(type, careful) (ATTN_RN * ATTN_NV <= 8 && (type) >= ATTN_INT8 && !(careful))
+
+/* Zeros as a pair of them, which is what makes pairs of numbers.  up: of int4, four bits up. */
+ATTN_DEVICE uint32_t ATTN_FN(_raw_zero)(int type, int up)
+{
+    return type == ATTN_INT8 ? 0x807f0080u : up ? 0x80700080u : 0x80070008u;
+}
+
+/* What makes a sum over operands one of numbers. */
+ATTN_DEVICE float ATTN_FN(_one)(int type, int careful, int up)
+{
+    return !ATTN_RAW(type, careful) ? 1.0f : type == ATTN_INT4 && up ? 1048576.0f : 16777216.0f;
+}
+
+/* What V would be of zeros: `weights` is the sum of this lane's, whose keys are all even or all odd, `other` of those
+ * 4 lanes away. */
+ATTN_DEVICE float ATTN_FN(_zeros)(int type, int careful, float weights, float other)
+{
+    const int odd = attn__lane() / 4 % 2;
+    const float most = type == ATTN_INT8 ? 128.0f : 8.0f;
+    if (!ATTN_RAW(type, careful))
+        return 0.0f;
+    return (odd ? other : weights) * most - (odd ? weights : other) * (most - 1.0f);
+}
+
+/* Pairs of 32 bits as products take them. */
+ATTN_DEVICE void ATTN_FN(_operands)(int type, int careful, uint32_t x, uint32_t *d)
+{
+    if (!ATTN_RAW(type, careful)) {
+        ATTN_FN(_pairs)(type, x, d);
+    } else if (type == ATTN_INT8) {
+        d[0] = attn__and_xor(0x00ff00ffu, x, ATTN_FN(_raw_zero)(type, 0));
+        d[1] = attn__and_xor(0x00ff00ffu, x >> 8, ATTN_FN(_raw_zero)(type, 0));
+    } else {
+        ATTN_UNROLL
+        for (int i = 0; i < 4; ++i)
+            d[i] = attn__and_xor(i % 2 ? 0x00f000f0u : 0x000f000fu, x >> i / 2 * 8, ATTN_FN(_raw_zero)(type, i % 2));
+    }
+}
+
+/* How careful the products with K or V must be. */
+ATTN_DEVICE int ATTN_FN(_careful)(const attn_scale *s, int groups)
+{
+    return ATTN_SCALED && s->zero ? 2 : ATTN_SCALED && groups > 1;
 }
 
 /* ---- scales ------------------------------------------------------------------------------------------ */
@@ -96,14 +149,14 @@ ATTN_DEVICE void ATTN_FN(_q_pairs)(int type, const uint16_t *row, int ks, int di
     }
 }
 
-/* Makes operands of that: lower and upper half of k.  A row in bf16 is multiplied by a power of two, since f16 holds
- * what is in it, but not as large or small; its four lanes have each a part of it. */
-ATTN_DEVICE void ATTN_FN(_convert_q)(ATTN_FN(_state) *w)
+/* Makes operands of that: lower and upper half of k.  A row is multiplied by the power of two that makes its greatest
+ * 2^14 or more, but less than 2^15, for f16 holds what is in a bf16, but not as large or small, and a number of f16
+ * divided by 16 only then; its four lanes have each a part of it. */
+ATTN_DEVICE void ATTN_FN(_convert_q)(int type, ATTN_FN(_state) *w)
 {
+    const int is_bf16 = ATTN_DTYPE == ATTN_BF16, raw = ATTN_RAW(type, w->k_careful);
     ATTN_UNROLL
     for (int r = 0; r < ATTN_RN; ++r) {
-        float up = w->k_scale;
-#if ATTN_DTYPE == ATTN_BF16
         uint32_t top = 0;
         ATTN_UNROLL
         for (int n = 0; n < 4 * ATTN_KS; ++n) {
@@ -115,24 +168,33 @@ ATTN_DEVICE void ATTN_FN(_convert_q)(ATTN_FN(_state) *w)
             const uint32_t other = (uint32_t)attn__shuffle_int((int)top, attn__lane() ^ n);
             top = other > top ? other : top;
         }
-        /* The greatest becomes 2^14 or more, but less than 2^15. */
-        const uint32_t exponent = top >> 7 > 15 ? top >> 7 : 15;
+        top = is_bf16 ? top >> 7 : (top >> 10 > 1 ? top >> 10 : 1) + 112; /* its exponent, as in f32 */
+        const uint32_t exponent = top > 15 ? top : 15;
         const float down = attn__f32_from_bits((268 - exponent) << 23);
-        up *= attn__f32_from_bits((exponent - 14) << 23);
-#endif
+        const float down_up = raw && type == ATTN_INT4 ? down * 0.0625f : down; /* for 2^-20 instead of 2^-24 */
+        /* Of scores that f32 does not hold with 2^24 more the order is all that matters. */
+        const float one = ATTN_FN(_one)(type, w->k_careful, 0);
+        const float up = w->k_scale * attn__f32_from_bits(((raw && exponent > 230 ? 230 : exponent) - 14) << 23) * one;
         w->up[2 * r] = attn__shuffle(up, attn__lane() % 4 * 8);
         w->up[2 * r + 1] = attn__shuffle(up, attn__lane() % 4 * 8 + 4);
+        float zero_sums[4]; /* a row of them is as any other */
+        ATTN_UNROLL
+        for (int n = 0; n < 4; ++n)
+            zero_sums[n] = 0.0f;
         ATTN_UNROLL
         for (int ks = 0; ks < ATTN_KS; ++ks) {
             const uint32_t x = w->q[r][ks][0], y = w->q[r][ks][1];
-#if ATTN_DTYPE == ATTN_BF16
-            w->q[r][ks][0] = attn__pack_f16(attn__low_bf16(x) * down, attn__low_bf16(y) * down);
-            w->q[r][ks][1] = attn__pack_f16(attn__high_bf16(x) * down, attn__high_bf16(y) * down);
-#else
-            w->q[r][ks][0] = (x & 0xffffu) | y << 16;
-            w->q[r][ks][1] = x >> 16 | (y & 0xffff0000u);
-#endif
+            w->q[r][ks][0] = attn__pack_f16(ATTN_LOW(x) * down, ATTN_LOW(y) * down);
+            w->q[r][ks][1] = attn__pack_f16(ATTN_HIGH(x) * down_up, ATTN_HIGH(y) * down_up);
+            if (raw) {
+                const uint32_t low = ATTN_FN(_raw_zero)(type, 0) ^ 0x80008000u;
+                const uint32_t high = ATTN_FN(_raw_zero)(type, 1) ^ 0x80008000u;
+                const uint32_t zeros[4] = { low, low, high, high };
+                attn__mma_f16(zero_sums, zeros, w->q[r][ks]);
+            }
         }
+        w->start[2 * r] = zero_sums[0];
+        w->start[2 * r + 1] = zero_sums[1];
     }
     w->raw = 0;
 }
@@ -179,7 +241,7 @@ ATTN_DEVICE void ATTN_FN(_scores_of)(int type, int careful, const ATTN_FN(_args)
             ATTN_UNROLL
             for (int i = 0; i < 4; ++i) {
                 uint32_t *const to = b[i % 2] + i / 2 * per;
-                ATTN_FN(_pairs)(type, x[i], to);
+                ATTN_FN(_operands)(type, careful, x[i], to);
                 if (ATTN_SCALED && careful > 1) {
                     const int block = n * per / 2 + (per == 4 ? i / 2 : 0);
                     const float z = *ATTN_FN(_scales_at)(tile + ATTN_K_ZEROS, a->k_groups, a->k_shift, block,
@@ -195,8 +257,10 @@ ATTN_DEVICE void ATTN_FN(_scores_of)(int type, int careful, const ATTN_FN(_args)
                 const uint32_t own[4] = { b[0][2 * step], b[1][2 * step], b[0][2 * step + 1], b[1][2 * step + 1] };
                 if (ks == 0 || (careful && step % 2 == 0)) {
                     ATTN_UNROLL
-                    for (int e = 0; e < 8 * ATTN_RN; ++e)
-                        sum[e / 4 / ATTN_RN][e / 4 % ATTN_RN][e % 4] = 0.0f;
+                    for (int e = 0; e < 4 * ATTN_RN; ++e) {
+                        sum[0][e / 4][e % 4] = ATTN_RAW(type, careful) ? w->start[e / 4 * 2 + e % 2] : 0.0f;
+                        sum[1][e / 4][e % 4] = 0.0f;
+                    }
                 }
                 ATTN_UNROLL
                 for (int r = 0; r < ATTN_RN; ++r) {
@@ -244,9 +308,9 @@ ATTN_DEVICE void ATTN_FN(_weights)(int careful, const ATTN_FN(_args) *a, ATTN_FN
             ATTN_UNROLL
             for (int e = 0; e < 2; ++e) {
                 if (block == 0)
-                    w->rounded[2 * r + e] += fabsf(ATTN_NARROW_EXACT && careful ? x[e] : packed[e]);
+                    w->rounded[2 * r + e] += ATTN_NARROW_EXACT && careful ? x[e] : packed[e];
                 if (block == 0 && ATTN_NARROW_EXACT)
-                    w->scaled[2 * r + e] += fabsf(x[e]);
+                    w->scaled[2 * r + e] += x[e];
             }
         }
     }
@@ -258,17 +322,21 @@ ATTN_DEVICE void ATTN_FN(_values_of)(int type, int careful, const ATTN_FN(_args)
                                      float (*s)[ATTN_RN][4])
 {
     const int per = ATTN_PER(type), pieces = ATTN_ROW_PIECES(ATTN_HEAD_DIM_V, type);
+    uint32_t x[4];
+    if (!careful) /* before the exponentials, which else would stand before the branches, with nothing beside them */
+        attn__ldmatrix_x4_trans(x, ATTN_FN(_dims_at)(v_row, stage, 0, 0, pieces));
     ATTN_FN(_exponents)(w, s);
     ATTN_UNROLL
     for (int kk = 0; kk < ATTN_NK; ++kk) {
         uint32_t weights[ATTN_RN][2], rest[ATTN_RN][2];
         ATTN_UNROLL
         for (int n = 0; n < pieces / 2; ++n) {
-            uint32_t x[4], v[2][8]; /* keys 16 kk .. and 8 further: 8 dims each */
-            attn__ldmatrix_x4_trans(x, ATTN_FN(_dims_at)(v_row, stage, 16 * kk, n, pieces));
+            uint32_t v[2][8]; /* keys 16 kk .. and 8 further: 8 dims each */
+            if (careful || kk + n)
+                attn__ldmatrix_x4_trans(x, ATTN_FN(_dims_at)(v_row, stage, 16 * kk, n, pieces));
             ATTN_UNROLL
             for (int i = 0; i < 4; ++i)
-                ATTN_FN(_pairs)(type, x[i], v[i / 2] + i % 2 * per);
+                ATTN_FN(_operands)(type, careful, x[i], v[i / 2] + i % 2 * per);
             ATTN_UNROLL
             for (int m = 0; m < per; ++m) {
                 const uint32_t own[4] = { v[0][2 * m], v[0][2 * m + 1], v[1][2 * m], v[1][2 * m + 1] };
@@ -303,22 +371,22 @@ ATTN_DEVICE void ATTN_FN(_scores)(int type, const ATTN_FN(_args) *a, const ATTN_
                                   const unsigned char *smem, ATTN_FN(_row_at) k, const unsigned char *tile, int stage,
                                   float (*s)[ATTN_RN][4])
 {
-    if (ATTN_SCALED && a->p.k_scale.zero)
-        ATTN_FN(_scores_of)(type, 2, a, w, smem, k, tile, stage, s);
-    else if (ATTN_SCALED && a->k_groups > 1)
+    if (!w->k_careful)
+        ATTN_FN(_scores_of)(type, 0, a, w, smem, k, tile, stage, s);
+    else if (ATTN_SCALED && w->k_careful == 1)
         ATTN_FN(_scores_of)(type, 1, a, w, smem, k, tile, stage, s);
     else
-        ATTN_FN(_scores_of)(type, 0, a, w, smem, k, tile, stage, s);
+        ATTN_FN(_scores_of)(type, 2, a, w, smem, k, tile, stage, s);
 }
 ATTN_DEVICE void ATTN_FN(_values)(int type, const ATTN_FN(_args) *a, ATTN_FN(_state) *w, ATTN_FN(_row_at) v,
                                   const unsigned char *tile, int stage, float (*s)[ATTN_RN][4])
 {
-    if (w->pass || (ATTN_SCALED && a->p.v_scale.zero))
-        ATTN_FN(_values_of)(type, 2, a, w, v, tile, stage, s);
-    else if (ATTN_SCALED && a->v_groups > 1)
+    if (!w->v_careful)
+        ATTN_FN(_values_of)(type, 0, a, w, v, tile, stage, s);
+    else if (ATTN_SCALED && w->v_careful == 1)
         ATTN_FN(_values_of)(type, 1, a, w, v, tile, stage, s);
     else
-        ATTN_FN(_values_of)(type, 0, a, w, v, tile, stage, s);
+        ATTN_FN(_values_of)(type, 2, a, w, v, tile, stage, s);
 }
 
 /* Ones for all scales of V of a tile, or of K. */
