@@ -718,6 +718,138 @@ static void differences(void)
     }
 }
 
+/* ---- results that are inputs, and results that no cache holds -------------------------------------- */
+
+/* A call of compact tensors of the instance's type, each in memory of its own. */
+typedef struct views_call {
+    attn_res_params p;
+    attn__res_view view[ATTN__RES_VIEWS];
+    char *data[ATTN__RES_VIEWS];
+    size_t bytes[ATTN__RES_VIEWS];
+} views_call;
+
+static void views_make(views_call *call, const attn_instance *t, int rows, int64_t tokens, int dim)
+{
+    const int bit = call_bit(t), one = bit & (ATTN__RES_1 | ATTN__RES_1B);
+    uint64_t state = check_seed();
+    attn_res_params *p = &call->p;
+    memset(call, 0, sizeof *call);
+    p->struct_size = sizeof *p;
+    p->device = ATTN_DEVICE_CPU;
+    p->blocks = p->queries = rows;
+    p->tokens = tokens;
+    p->dim = dim;
+    p->threads = 1;
+    p->scale = 0.1f;
+    p->lse = aligned_alloc(64, sizeof *p->lse * (size_t)(one ? rows * tokens : tokens) / 64 * 64 + 64);
+    for (int64_t i = 0; i < (one ? rows * tokens : tokens); i++)
+        p->lse[i] = 1.5f;
+    p->v.dtype = p->p.dtype = t->dtype;
+    p->h.data = p; /* something, so that phase 2 mixes */
+    attn__res_fill(p, bit);
+    attn__res_views(p, call->view);
+    for (int i = 0; i < ATTN__RES_VIEWS; i++) {
+        const attn__res_view *v = &call->view[i];
+        const int64_t count = v->extent[0] * v->extent[1] * v->extent[2];
+        call->bytes[i] = (size_t)(count * oracle_size(t->dtype));
+        if (!((v->reads | v->writes) & bit))
+            continue;
+        call->data[i] = v->tensor->data = aligned_alloc(64, call->bytes[i] / 64 * 64 + 64);
+        for (int64_t n = 0; n < count; n++) /* few numbers, many times: that is quick */
+            if (n < 4099)
+                oracle_store(t->dtype, v->tensor->data, n, check_normal(&state));
+            else
+                memcpy(call->data[i] + n * oracle_size(t->dtype), call->data[i] + (n - 4099) * oracle_size(t->dtype),
+                       (size_t)oracle_size(t->dtype));
+    }
+}
+
+static void views_drop(views_call *call)
+{
+    for (int i = 0; i < ATTN__RES_VIEWS; i++)
+        free(call->data[i]);
+    free(call->p.lse);
+}
+
+static void views_run(const attn_instance *t, const attn_res_params *p)
+{
+    attn_info info;
+    CHECK_MSG(attn_run_res_query(t, p, &info) == ATTN_OK, "%s", info.text);
+    void *space = info.workspace ? aligned_alloc(64, info.workspace / 64 * 64 + 64) : NULL;
+    CHECK(attn_run_res(t, p, space, info.workspace, NULL) == ATTN_OK);
+    free(space);
+}
+
+/* Any result may be any input of its shape: all results are as they are elsewhere. */
+static void in_place(const attn_instance *t)
+{
+    const int bit = call_bit(t), rows = bit & (ATTN__RES_1 | ATTN__RES_1B) ? 12 : 1;
+    views_call call;
+    char *want[ATTN__RES_VIEWS] = {NULL};
+    if (t->device || t->head_dim || rows > t->tile_q || rows > t->tile_k)
+        return;
+    views_make(&call, t, rows, 3, 200);
+    views_run(t, &call.p);
+    for (int k = 0; k < ATTN__RES_VIEWS; k++)
+        if (call.view[k].writes & bit) {
+            want[k] = malloc(call.bytes[k]);
+            memcpy(want[k], call.view[k].tensor->data, call.bytes[k]);
+        }
+    for (int i = 0; i < ATTN__RES_VIEWS; i++)
+        for (int k = 0; k < ATTN__RES_VIEWS; k++) {
+            const attn__res_view *in = &call.view[i], *out = &call.view[k];
+            if (!(in->reads & bit) || !(out->writes & bit) || memcmp(in->extent, out->extent, sizeof in->extent))
+                continue;
+            if (!check_case("%s: %s is %s", t->name, out->name, in->name))
+                continue;
+            char *kept = malloc(call.bytes[i]);
+            memcpy(kept, in->tensor->data, call.bytes[i]);
+            void *const own = out->tensor->data;
+            out->tensor->data = in->tensor->data;
+            views_run(t, &call.p);
+            for (int n = 0; n < ATTN__RES_VIEWS; n++)
+                CHECK_MSG(!want[n] || !memcmp(want[n], call.view[n].tensor->data, call.bytes[n]), "%s differs",
+                          call.view[n].name);
+            out->tensor->data = own;
+            memcpy(in->tensor->data, kept, call.bytes[i]);
+            free(kept);
+        }
+    for (int k = 0; k < ATTN__RES_VIEWS; k++)
+        free(want[k]);
+    views_drop(&call);
+}
+
+/* What is stored past the caches, as results of many tokens are, is what a few tokens at a time give. */
+static void many_tokens(const attn_instance *t)
+{
+    const int bit = call_bit(t), rows = bit & (ATTN__RES_1 | ATTN__RES_1B) ? 8 : 1, dim = 192;
+    const int64_t tokens = ((int64_t)17 << 20) / (rows * dim * oracle_size(t->dtype)), few = tokens / 4;
+    views_call call;
+    char *again[ATTN__RES_VIEWS];
+    if (t->device || t->head_dim || rows > t->tile_q || rows > t->tile_k || !check_case("%s: many tokens", t->name))
+        return;
+    views_make(&call, t, rows, tokens, dim);
+    views_run(t, &call.p);
+    for (int k = 0; k < ATTN__RES_VIEWS; k++)
+        again[k] = call.view[k].writes & bit ? malloc(call.bytes[k]) : NULL;
+    for (int64_t at = 0; at < tokens; at += few) {
+        attn_res_params part = call.p;
+        attn__res_view to[ATTN__RES_VIEWS];
+        attn__res_views(&part, to);
+        part.tokens = tokens - at < few ? tokens - at : few;
+        part.lse = call.p.lse + at;
+        for (int k = 0; k < ATTN__RES_VIEWS; k++)
+            if (call.data[k] && to[k].extent[1] > 1)
+                to[k].tensor->data = (again[k] ? again[k] : call.data[k]) + at * dim * oracle_size(t->dtype);
+        views_run(t, &part);
+    }
+    for (int k = 0; k < ATTN__RES_VIEWS; k++) {
+        CHECK_MSG(!again[k] || !memcmp(again[k], call.data[k], call.bytes[k]), "%s differs", call.view[k].name);
+        free(again[k]);
+    }
+    views_drop(&call);
+}
+
 /* ---- refusals ------------------------------------------------------------------------------------- */
 
 static void refuses(const attn_instance *const *list, size_t count, int32_t kernel, const attn_res_params *p,
@@ -865,6 +997,8 @@ int main(int argc, char **argv)
     for (size_t n = 0; n < count; n++) {
         cases_of(list[n]);
         far(list[n]);
+        in_place(list[n]);
+        many_tokens(list[n]);
         refusals(list[n]);
     }
     fuzz(list, count, check_count(300));

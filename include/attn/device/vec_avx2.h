@@ -88,6 +88,11 @@ ATTN_INLINE __m256 attn__avx2_load_f32_n(const float *p, int n)
 {
     return _mm256_maskload_ps(p, attn__avx2_first_n(n));
 }
+ATTN_INLINE __m256 attn__avx2_once(__m256 x)
+{
+    __asm__("" : "+x"(x));
+    return x;
+}
 ATTN_INLINE void attn__avx2_store_f32(float *p, __m256 a) { _mm256_storeu_ps(p, a); }
 ATTN_INLINE void attn__avx2_store_f32_n(float *p, __m256 a, int n)
 {
@@ -147,10 +152,69 @@ ATTN_INLINE __m256 attn__avx2_load_int4(const uint8_t *p)
     const __m256i up = _mm256_sllv_epi32(_mm256_set1_epi32(bits), _mm256_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0));
     return _mm256_cvtepi32_ps(_mm256_srai_epi32(up, 28));
 }
+ATTN_INLINE __m128i attn__avx2_narrow_f16(__m256 a)
+{
+    return _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* As attn__f32_to_bf16, in the upper halves; what is in the lower ones has no meaning. */
+ATTN_INLINE __m256i attn__avx2_round_bf16(__m256 a)
+{
+    const __m256i bits = _mm256_castps_si256(a), last = _mm256_srli_epi32(_mm256_slli_epi32(bits, 15), 31);
+    const __m256i near = _mm256_add_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(0x7fff)), last);
+    const __m256 quiet = _mm256_or_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32(0x400000)));
+    const __m256 nan = _mm256_cmp_ps(a, a, _CMP_UNORD_Q);
+    return _mm256_castps_si256(_mm256_blendv_ps(_mm256_castsi256_ps(near), quiet, nan));
+}
+ATTN_INLINE __m128i attn__avx2_narrow_bf16(__m256 a)
+{
+    const __m256i h = _mm256_srli_epi32(attn__avx2_round_bf16(a), 16);
+    return _mm_packus_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+}
+/* 16 elements of bf16 as those at even places and those at odd ones, which takes no shuffle; and back. */
+ATTN_INLINE void attn__avx2_load2_bf16(const uint16_t *p, __m256 x[2])
+{
+    const __m256i both = _mm256_loadu_si256((const __m256i *)(const void *)p);
+    x[0] = _mm256_castsi256_ps(_mm256_slli_epi32(both, 16));
+    x[1] = _mm256_castsi256_ps(_mm256_and_si256(both, _mm256_set1_epi32((int)0xffff0000)));
+}
+ATTN_INLINE __m256i attn__avx2_narrow2_bf16(const __m256 x[2])
+{
+    return _mm256_blend_epi16(_mm256_srli_epi32(attn__avx2_round_bf16(x[0]), 16), attn__avx2_round_bf16(x[1]), 0xaa);
+}
+/* Elements at even and at odd places to two vectors of elements in their order. */
+ATTN_INLINE void attn__avx2_zip(__m256 x[2])
+{
+    const __m256 low = _mm256_unpacklo_ps(x[0], x[1]), high = _mm256_unpackhi_ps(x[0], x[1]);
+    x[0] = _mm256_permute2f128_ps(low, high, 0x20);
+    x[1] = _mm256_permute2f128_ps(low, high, 0x31);
+}
 ATTN_INLINE void attn__avx2_store_f16(uint16_t *p, __m256 a)
 {
-    _mm_storeu_si128((__m128i *)(void *)p, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+    _mm_storeu_si128((__m128i *)(void *)p, attn__avx2_narrow_f16(a));
 }
+ATTN_INLINE void attn__avx2_store_bf16(uint16_t *p, __m256 a)
+{
+    _mm_storeu_si128((__m128i *)(void *)p, attn__avx2_narrow_bf16(a));
+}
+ATTN_INLINE void attn__avx2_store2_bf16(uint16_t *p, const __m256 x[2])
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, attn__avx2_narrow2_bf16(x));
+}
+/* Past the caches: p is aligned as what is stored; fence orders it before what follows. */
+ATTN_INLINE void attn__avx2_stream_f32(float *p, __m256 a) { _mm256_stream_ps(p, a); }
+ATTN_INLINE void attn__avx2_stream_f16(uint16_t *p, __m256 a)
+{
+    _mm_stream_si128((__m128i *)(void *)p, attn__avx2_narrow_f16(a));
+}
+ATTN_INLINE void attn__avx2_stream_bf16(uint16_t *p, __m256 a)
+{
+    _mm_stream_si128((__m128i *)(void *)p, attn__avx2_narrow_bf16(a));
+}
+ATTN_INLINE void attn__avx2_stream2_bf16(uint16_t *p, const __m256 x[2])
+{
+    _mm256_stream_si256((__m256i *)(void *)p, attn__avx2_narrow2_bf16(x));
+}
+ATTN_INLINE void attn__avx2_fence(void) { _mm_sfence(); }
 
 /* 8 vectors as the rows of a matrix: transpose in place. */
 ATTN_INLINE void attn__avx2_transpose(__m256 r[8])

@@ -94,6 +94,11 @@ ATTN_INLINE __m512 attn__avx512_load_f32_n(const float *p, int n)
 {
     return _mm512_maskz_loadu_ps(attn__avx512_first_n(n), p);
 }
+ATTN_INLINE __m512 attn__avx512_once(__m512 x)
+{
+    __asm__("" : "+v"(x));
+    return x;
+}
 ATTN_INLINE void attn__avx512_store_f32(float *p, __m512 a) { _mm512_storeu_ps(p, a); }
 ATTN_INLINE void attn__avx512_store_f32_n(float *p, __m512 a, int n)
 {
@@ -151,11 +156,69 @@ ATTN_INLINE __m512 attn__avx512_load_int4(const uint8_t *p)
     const __m512i by = _mm512_setr_epi32(28, 24, 20, 16, 12, 8, 4, 0, 28, 24, 20, 16, 12, 8, 4, 0);
     return _mm512_cvtepi32_ps(_mm512_srai_epi32(_mm512_sllv_epi32(both, by), 28));
 }
+ATTN_INLINE __m256i attn__avx512_narrow_f16(__m512 a)
+{
+    return _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+/* As attn__f32_to_bf16, in the upper halves; what is in the lower ones has no meaning.  The instructions of AVX512_BF16
+ * make subnormal numbers 0. */
+ATTN_INLINE __m512i attn__avx512_round_bf16(__m512 a)
+{
+    const __m512i bits = _mm512_castps_si512(a), last = _mm512_srli_epi32(_mm512_slli_epi32(bits, 15), 31);
+    const __m512i near = _mm512_add_epi32(_mm512_add_epi32(bits, _mm512_set1_epi32(0x7fff)), last);
+    const __mmask16 nan = _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q);
+    return _mm512_mask_or_epi32(near, nan, bits, _mm512_set1_epi32(0x400000));
+}
+ATTN_INLINE __m256i attn__avx512_narrow_bf16(__m512 a)
+{
+    return _mm512_cvtepi32_epi16(_mm512_srli_epi32(attn__avx512_round_bf16(a), 16));
+}
+/* 32 elements of bf16 as those at even places and those at odd ones, which takes no shuffle; and back. */
+ATTN_INLINE void attn__avx512_load2_bf16(const uint16_t *p, __m512 x[2])
+{
+    const __m512i both = _mm512_loadu_si512(p);
+    x[0] = _mm512_castsi512_ps(_mm512_slli_epi32(both, 16));
+    x[1] = _mm512_castsi512_ps(_mm512_and_si512(both, _mm512_set1_epi32((int)0xffff0000)));
+}
+ATTN_INLINE __m512i attn__avx512_narrow2_bf16(const __m512 x[2])
+{
+    const __m512i even = _mm512_srli_epi32(attn__avx512_round_bf16(x[0]), 16);
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, even, attn__avx512_round_bf16(x[1]));
+}
+/* Elements at even and at odd places to two vectors of elements in their order. */
+ATTN_INLINE void attn__avx512_zip(__m512 x[2])
+{
+    const __m512 a = x[0], b = x[1];
+    const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+    x[0] = _mm512_permutex2var_ps(a, low, b);
+    x[1] = _mm512_permutex2var_ps(a, _mm512_add_epi32(low, _mm512_set1_epi32(8)), b);
+}
 ATTN_INLINE void attn__avx512_store_f16(uint16_t *p, __m512 a)
 {
-    const __m256i h = _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    _mm256_storeu_si256((__m256i *)(void *)p, h);
+    _mm256_storeu_si256((__m256i *)(void *)p, attn__avx512_narrow_f16(a));
 }
+ATTN_INLINE void attn__avx512_store_bf16(uint16_t *p, __m512 a)
+{
+    _mm256_storeu_si256((__m256i *)(void *)p, attn__avx512_narrow_bf16(a));
+}
+ATTN_INLINE void attn__avx512_store2_bf16(uint16_t *p, const __m512 x[2])
+{
+    _mm512_storeu_si512(p, attn__avx512_narrow2_bf16(x));
+}
+ATTN_INLINE void attn__avx512_stream_f32(float *p, __m512 a) { _mm512_stream_ps(p, a); }
+ATTN_INLINE void attn__avx512_stream_f16(uint16_t *p, __m512 a)
+{
+    _mm256_stream_si256((__m256i *)(void *)p, attn__avx512_narrow_f16(a));
+}
+ATTN_INLINE void attn__avx512_stream_bf16(uint16_t *p, __m512 a)
+{
+    _mm256_stream_si256((__m256i *)(void *)p, attn__avx512_narrow_bf16(a));
+}
+ATTN_INLINE void attn__avx512_stream2_bf16(uint16_t *p, const __m512 x[2])
+{
+    _mm512_stream_si512((__m512i *)(void *)p, attn__avx512_narrow2_bf16(x));
+}
+ATTN_INLINE void attn__avx512_fence(void) { _mm_sfence(); }
 
 ATTN_INLINE void attn__avx512_transpose(__m512 r[16])
 {

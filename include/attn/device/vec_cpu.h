@@ -87,6 +87,8 @@ ATTN_INLINE attn__cpu_vec attn__cpu_load_f32_n(const float *p, int n)
         a[i] = p[i];
     return a;
 }
+/* x, and no more loads of it: else a compiler may load it once for each use. */
+ATTN_INLINE attn__cpu_vec attn__cpu_once(attn__cpu_vec x) { return x; }
 ATTN_INLINE void attn__cpu_store_f32(float *p, attn__cpu_vec a) { memcpy(p, &a, sizeof a); }
 ATTN_INLINE void attn__cpu_store_f32_n(float *p, attn__cpu_vec a, int n)
 {
@@ -148,6 +150,35 @@ ATTN_INLINE void attn__cpu_store_f16(uint16_t *p, attn__cpu_vec a)
     for (int i = 0; i < 4; ++i)
         p[i] = attn__f32_to_f16(a[i]);
 }
+ATTN_INLINE void attn__cpu_store_bf16(uint16_t *p, attn__cpu_vec a)
+{
+    for (int i = 0; i < 4; ++i)
+        p[i] = attn__f32_to_bf16(a[i]);
+}
+/* 8 elements of bf16 as those at even places and those at odd ones, which takes no shuffle; and back. */
+ATTN_INLINE void attn__cpu_load2_bf16(const uint16_t *p, attn__cpu_vec x[2])
+{
+    x[0] = (attn__cpu_vec)((attn__cpu_uint){p[0], p[2], p[4], p[6]} << 16);
+    x[1] = (attn__cpu_vec)((attn__cpu_uint){p[1], p[3], p[5], p[7]} << 16);
+}
+ATTN_INLINE void attn__cpu_store2_bf16(uint16_t *p, const attn__cpu_vec x[2])
+{
+    for (int i = 0; i < 8; ++i)
+        p[i] = attn__f32_to_bf16(x[i % 2][i / 2]);
+}
+/* Elements at even and at odd places to two vectors of elements in their order. */
+ATTN_INLINE void attn__cpu_zip(attn__cpu_vec x[2])
+{
+    const attn__cpu_vec a = x[0], b = x[1];
+    x[0] = (attn__cpu_vec){a[0], b[0], a[1], b[1]};
+    x[1] = (attn__cpu_vec){a[2], b[2], a[3], b[3]};
+}
+/* Past the caches, where the processor can: p is aligned as what is stored; fence orders it before what follows. */
+ATTN_INLINE void attn__cpu_stream_f32(float *p, attn__cpu_vec a) { attn__cpu_store_f32(p, a); }
+ATTN_INLINE void attn__cpu_stream_f16(uint16_t *p, attn__cpu_vec a) { attn__cpu_store_f16(p, a); }
+ATTN_INLINE void attn__cpu_stream_bf16(uint16_t *p, attn__cpu_vec a) { attn__cpu_store_bf16(p, a); }
+ATTN_INLINE void attn__cpu_stream2_bf16(uint16_t *p, const attn__cpu_vec x[2]) { attn__cpu_store2_bf16(p, x); }
+ATTN_INLINE void attn__cpu_fence(void) {}
 
 ATTN_INLINE void attn__cpu_transpose(attn__cpu_vec r[4])
 {
