@@ -265,7 +265,7 @@ ATTN_INLINE void ATTN_FN(_sum)(const ATTN_FN(_call) *c, float *sum, int64_t t, i
     void *to = p->p_out.data ? ATTN_FN(_row)(&p->p_out, NULL, 0, t, first) : NULL;
     void *block = p->block.data ? ATTN_FN(_row)(&p->block, NULL, 0, t, first) : NULL;
     const int64_t ahead = t + 1 < p->tokens ? p->p.stride[1] * ATTN_FN(_size)(p->p.dtype) : 0;
-    const int64_t more_ahead = t + 1 < p->tokens ? p->update.stride[1] * ATTN_FN(_size)(p->update.dtype) : 0;
+    const int64_t more_ahead = more && ahead ? p->update.stride[1] * ATTN_FN(_size)(p->update.dtype) : 0;
     ATTN_VEC_T x[2], y[2], squares[2], dots[2];
     squares[0] = squares[1] = dots[0] = dots[1] = ATTN_V(set1)(0.0f);
     for (int d = 0; d < dims; d += ATTN_RES_PAIR) {
@@ -541,7 +541,7 @@ ATTN_NOINLINE void ATTN_FN(_plan)(const attn_res_params *p, ATTN_FN(_call) *c)
     const size_t copies = ATTN_RES_PHASE1 ? (size_t)c->blocks * ATTN_RES_PAIR : 0;
     const size_t factors = ATTN_RES_PHASE1 && ATTN_RES_BACKWARD ? (size_t)c->blocks * 2 * ATTN_RES_QUERIES : 0;
     const size_t scratch = 2 * products + ATTN_RES_BLOCKS + 2 * ATTN_W + copies + factors + rows * row;
-    const size_t least = 2 * (size_t)c->key, one = 15; /* of _finish, of _launch; to multiples of 64 bytes */
+    const size_t least = 2 * (size_t)c->pitch, one = 15; /* of _finish; to multiples of 64 bytes */
     c->gain_at = (padded * (size_t)c->pitch + one) / 16 * 16;
     c->parts_at = (c->gain_at + (ATTN_KERNEL == ATTN_KERNEL_RES2 ? row : 0) + one) / 16 * 16;
     c->scratch_at = (c->parts_at + sums + one) / 16 * 16;
@@ -629,15 +629,15 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     ATTN_FN(_results)(&c);
     if (p->w.data && (ATTN_KERNEL != ATTN_KERNEL_RES2 || p->h.data || p->norm.data)) {
         memset(c.w, 0, sizeof *c.w * ATTN_FN(_padded)(&c) * (size_t)c.pitch);
+        if (p->gain.data)
+            ATTN_FN(_pack)(scratch, 1, 0, p->gain.data, p->gain.dtype, c.key, 0);
         for (int s = 0; s < c.queries; ++s) {
-            float *w = scratch, *gain = scratch + c.key;
-            ATTN_FN(_get)(w, ATTN_FN(_row)(&p->w, NULL, s, 0, 0), p->w.dtype, c.key);
-            if (p->gain.data)
-                ATTN_FN(_get)(gain, p->gain.data, p->gain.dtype, c.key);
-            for (int d = 0; d < c.key && p->gain.data; ++d)
-                w[d] *= gain[d];
-            ATTN_FN(_pack)(c.w + (size_t)(s / c.wide * c.wide) * (size_t)c.pitch, c.wide, s % c.wide, w, ATTN_F32,
-                           c.key, 0);
+            float *w = c.w + (size_t)(s / c.wide * c.wide) * (size_t)c.pitch;
+            ATTN_FN(_pack)(w, c.wide, s % c.wide, ATTN_FN(_row)(&p->w, NULL, s, 0, 0), p->w.dtype, c.key, 0);
+            w += s % c.wide * ATTN_RES_PAIR;
+            for (int d = 0; d < c.key && p->gain.data; d += ATTN_RES_PAIR, w += c.wide * ATTN_RES_PAIR)
+                for (int i = 0; i < ATTN_RES_PAIR; ++i)
+                    w[i] *= scratch[d + i];
         }
     }
 #if ATTN_KERNEL == ATTN_KERNEL_RES2

@@ -93,14 +93,6 @@ ATTN_NOINLINE void ATTN_FN(_get2)(float *to, const void *row, int d, int n, int 
         to[ATTN_FN(_kept)(i)] = few[i];
 }
 
-ATTN_NOINLINE void ATTN_FN(_put2)(void *row, int d, int n, int dtype, int stream, const float *x)
-{
-    float few[ATTN_RES_PAIR];
-    for (int i = 0; i < ATTN_RES_PAIR; ++i)
-        few[i] = x[ATTN_FN(_kept)(i)];
-    ATTN_FN(_put)((char *)row + ATTN_FN(_size)(dtype) * d, dtype, few, n, stream);
-}
-
 /* A pair that was kept. */
 ATTN_INLINE void ATTN_FN(_load_kept)(ATTN_VEC_T x[2], const float *from)
 {
@@ -137,8 +129,13 @@ ATTN_INLINE void ATTN_FN(_store2)(void *row, int d, int n, int dtype, int stream
     uint16_t *half = (uint16_t *)row + d;
     if (n < ATTN_RES_PAIR || dtype != ATTN_DTYPE) {
         float few[ATTN_RES_PAIR];
-        ATTN_FN(_keep)(few, x);
-        ATTN_FN(_put2)(row, d, n, dtype, stream, few);
+        ATTN_VEC_T y[2];
+        y[0] = x[0];
+        y[1] = x[1];
+        if (ATTN_DTYPE == ATTN_BF16)
+            ATTN_V(zip)(y);
+        ATTN_FN(_keep)(few, y);
+        ATTN_FN(_put)((char *)row + ATTN_FN(_size)(dtype) * d, dtype, few, n, stream);
     } else if (ATTN_DTYPE == ATTN_BF16) {
         stream ? ATTN_V(stream2_bf16)(half, x) : ATTN_V(store2_bf16)(half, x);
     } else {

@@ -159,14 +159,23 @@ ATTN_INLINE void ATTN_FN(_mix_tile)(const ATTN_FN(_mixed) *m, const void *const 
         return;
     }
 #endif
-    const int quick = m->stream && m->dtype == ATTN_DTYPE && one == ATTN_RES_PAIR; /* one branch, not one a store */
-    ATTN_UNROLL for (int i = 0; i < all; ++i) {
-        const int from = d + i % pairs * ATTN_RES_PAIR;
-        if (i / pairs < live && quick)
-            ATTN_FN(_store2)(m->to[o + i / pairs], from, ATTN_RES_PAIR, ATTN_DTYPE, 1, sum[i]);
-        else if (i / pairs < live)
-            ATTN_FN(_store2)(m->to[o + i / pairs], from, one, m->dtype, m->stream, sum[i]);
-    }
+    /* What is the same for all stores is asked once. */
+    if (m->dtype != ATTN_DTYPE || one < ATTN_RES_PAIR)
+        ATTN_UNROLL for (int i = 0; i < all; ++i) {
+            if (i / pairs < live)
+                ATTN_FN(_store2)(m->to[o + i / pairs], d + i % pairs * ATTN_RES_PAIR, one, m->dtype, m->stream, sum[i]);
+        }
+    else if (m->stream)
+        ATTN_UNROLL for (int i = 0; i < all; ++i) {
+            if (i / pairs < live)
+                ATTN_FN(_store2)(m->to[o + i / pairs], d + i % pairs * ATTN_RES_PAIR, ATTN_RES_PAIR, ATTN_DTYPE, 1,
+                                 sum[i]);
+        }
+    else
+        ATTN_UNROLL for (int i = 0; i < all; ++i)
+            if (i / pairs < live)
+                ATTN_FN(_store2)(m->to[o + i / pairs], d + i % pairs * ATTN_RES_PAIR, ATTN_RES_PAIR, ATTN_DTYPE, 0,
+                                 sum[i]);
 }
 
 /* All results and dims; whether the rows are packed is a constant.  copies: [rows][a pair]. */
