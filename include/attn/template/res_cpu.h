@@ -58,7 +58,7 @@ typedef struct ATTN_FN(_call) {
     int chunk;             /* dims of which products are made at a time */
     int fetch;             /* phase 1: of the next token's V, dims before this one are asked for beside the products */
     int copy;              /* inputs are copied before results are stored: one may be the other */
-    int stream, stream_p, stream_block, stream_norm; /* past the caches: o1, dv, h or dp; p_out or do1; ... */
+    int stream, stream_p, stream_block, stream_norm; /* past the caches go: o1, dv, h or dp; p_out or do1; ... */
     int64_t runs, run, next; /* tokens of a run; the next one to be taken */
     size_t gain_at, parts_at, scratch_at, scratch; /* floats: in the workspace; of a thread */
     float *w, *gain, *parts;
