@@ -145,12 +145,13 @@ ATTN_INLINE attn__cpu_vec attn__cpu_load_int4(const uint8_t *p)
     return (attn__cpu_vec){attn__int4_to_f32(p[0], 0), attn__int4_to_f32(p[0], 1), attn__int4_to_f32(p[1], 0),
                            attn__int4_to_f32(p[1], 1)};
 }
-ATTN_INLINE void attn__cpu_store_f16(uint16_t *p, attn__cpu_vec a)
+/* Calls: conversions of scalars are too long to stand at every store of a tile. */
+ATTN_NOINLINE void attn__cpu_store_f16(uint16_t *p, attn__cpu_vec a)
 {
     for (int i = 0; i < 4; ++i)
         p[i] = attn__f32_to_f16(a[i]);
 }
-ATTN_INLINE void attn__cpu_store_bf16(uint16_t *p, attn__cpu_vec a)
+ATTN_NOINLINE void attn__cpu_store_bf16(uint16_t *p, attn__cpu_vec a)
 {
     for (int i = 0; i < 4; ++i)
         p[i] = attn__f32_to_bf16(a[i]);
@@ -161,7 +162,7 @@ ATTN_INLINE void attn__cpu_load2_bf16(const uint16_t *p, attn__cpu_vec x[2])
     x[0] = (attn__cpu_vec)((attn__cpu_uint){p[0], p[2], p[4], p[6]} << 16);
     x[1] = (attn__cpu_vec)((attn__cpu_uint){p[1], p[3], p[5], p[7]} << 16);
 }
-ATTN_INLINE void attn__cpu_store2_bf16(uint16_t *p, const attn__cpu_vec x[2])
+ATTN_NOINLINE void attn__cpu_store2_bf16(uint16_t *p, const attn__cpu_vec x[2])
 {
     for (int i = 0; i < 8; ++i)
         p[i] = attn__f32_to_bf16(x[i % 2][i / 2]);
