@@ -148,6 +148,14 @@ ATTN_DEVICE void attn__wgmma_after(float x)
         __trap();
 }
 
+/* A seam in the order of instructions: a branch that is never taken, x being 0 or more, but not by what the compiler
+ * knows; across it ptxas does not mix arithmetic, as it does across assembly without instructions. */
+ATTN_DEVICE void attn__wgmma_seam(int x)
+{
+    if (x < 0)
+        __trap();
+}
+
 /* ---- registers --------------------------------------------------------------------------------------- */
 
 /* ATTN_REGISTERS_GIVE(n), ATTN_REGISTERS_TAKE(n): from here on each thread of this warpgroup has n registers, fewer or

@@ -2,16 +2,32 @@
  *
  * Included by the CUDA forward templates after unit_cuda.cuh, no guard. */
 
-/* What a row's o is multiplied with, from its greatest score m (log2) and its sum l; *lse in log2, sink included. */
-ATTN_DEVICE float ATTN_FN(_finish)(const ATTN_FN(_args) *a, int h, float m, float l, float *lse)
+ATTN_DEVICE int ATTN_FN(_has_sinks)(const ATTN_FN(_args) *a)
 {
     const attn_params *p = &a->p;
-    if (ATTN_SINK_LOGITS && p->sink_logits && !(p->flags & ATTN_LSE_NO_SINK)) {
-        const float z = p->sink_logits[h] * ATTN_LOG2E, top = attn__max(m, z), zero = top == ATTN_NEG_INF ? 0.0f : top;
-        const float own = attn__exp2(m - zero), total = l * own + attn__exp2(z - zero);
-        *lse = zero + attn__log2(total);
-        return total == 0.0f ? 0.0f : own * attn__reciprocal(total);
-    }
+    return ATTN_SINK_LOGITS && p->sink_logits && !(p->flags & ATTN_LSE_NO_SINK);
+}
+
+/* The sink logit of head h, in log2; -inf: there is none. */
+ATTN_DEVICE float ATTN_FN(_sink_of)(const ATTN_FN(_args) *a, int h)
+{
+    const attn_params *p = &a->p;
+    return ATTN_FN(_has_sinks)(a) ? p->sink_logits[h] * ATTN_LOG2E : ATTN_NEG_INF;
+}
+
+/* What a row's o is multiplied with, from its greatest score m (log2), its sum l and the sink logit z; *lse in log2,
+ * sink included. */
+ATTN_DEVICE float ATTN_FN(_finish_beside)(float z, float m, float l, float *lse)
+{
+    const float top = attn__max(m, z), zero = top == ATTN_NEG_INF ? 0.0f : top;
+    const float own = attn__exp2(m - zero), total = l * own + attn__exp2(z - zero);
+    *lse = zero + attn__log2(total);
+    return total == 0.0f ? 0.0f : own * attn__reciprocal(total);
+}
+ATTN_DEVICE float ATTN_FN(_finish)(const ATTN_FN(_args) *a, int h, float m, float l, float *lse)
+{
+    if (ATTN_FN(_has_sinks)(a))
+        return ATTN_FN(_finish_beside)(ATTN_FN(_sink_of)(a, h), m, l, lse);
     *lse = l == 0.0f ? ATTN_NEG_INF : m + attn__log2(l);
     return l == 0.0f ? 0.0f : attn__reciprocal(l);
 }

@@ -119,6 +119,7 @@ typedef struct __align__(16) ATTN_FN(_job) {
     int plain;      /* how O leaves if it is right: 1 by 16 bytes, 2 through shared memory, 0 otherwise */
     int from_key, to_key;       /* without chunks row r sees of all keys from_key + r .. to_key + r - 1 */
     float *lse;                 /* of row 0; NULL: not wanted */
+    float sink;                 /* the head's sink logit, in log2 */
     unsigned char wrong[16];    /* by each warp that computes, in pass 0: its rows are not finite */
     ATTN_FN(_unit) unit;
 } ATTN_FN(_job);
@@ -153,6 +154,12 @@ enum { ATTN_FN(_shared_bytes) = ATTN_JOBS_AT + ATTN_JOBS * (int)sizeof(ATTN_FN(_
     (ATTN_GROUPS == 2 && ATTN_HEAD_DIM_V <= 64 && ATTN_KEEP_O && !ATTN_CHANGES && !ATTN_SOFTCAP && !ATTN_ALIBI && \
      !ATTN_WINDOW && !ATTN_CHUNK)
 #define ATTN_TURNS (ATTN_GROUPS > 1 && !ATTN_SMALL)
+/* Behind so many fours of S the order of exponentials has a seam; 0: none.  Where that is faster only timing tells. */
+#define ATTN_SEAM \
+    (ATTN_GROUPS == 2 && ATTN_HEAD_DIM == 128 && ATTN_HEAD_DIM_V == 128 && ATTN_TWO_P && !ATTN_CHANGES && \
+             !ATTN_SOFTCAP && !ATTN_ALIBI && !ATTN_WINDOW && !ATTN_CHUNK \
+         ? ATTN_NS / 16 * 3 \
+         : 0)
 /* 1: what changes scores does so within the exponent, where that will do. */
 #define ATTN_RAW (ATTN_TWO_P && (ATTN_CHANGES ? ATTN_BOX && !ATTN_BOX_MASK : ATTN_SOFTCAP))
 /* 1: rows that see no key of a unit's first tile are common. */
@@ -362,6 +369,8 @@ ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
             for (int n = 0; n < 16; ++n)
                 job->wrong[n] = 0;
         }
+        if (ATTN_SINK_LOGITS && planned) /* not sooner: the kernel before may write it */
+            job->sink = ATTN_FN(_sink_of)(a, job->unit.g);
         /* The end must wait until all jobs have been seen to be right: once around. */
         idle = again || planned ? 0 : idle + 1;
         if (idle)
@@ -1112,6 +1121,8 @@ ATTN_DEVICE int ATTN_FN(_weights)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, un
         ATTN_UNROLL
         for (int n = 0; n < ATTN_NS / 4; ++n) {
             float x[4];
+            if (n && n == ATTN_SEAM)
+                attn__wgmma_seam(f->to);
             ATTN_UNROLL
             for (int e = 0; e < 4; ++e) {
                 x[e] = attn__exp2(fmaf(s[4 * n + e], f->unit, ATTN_FN(_slope)(f, 4 * n + e, minus[e / 2])));
@@ -1235,7 +1246,8 @@ ATTN_DEVICE void ATTN_FN(_close)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, con
     }
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r)
-        f->factor[r] = ATTN_FN(_finish)(a, u->g, -f->minus_r[r], f->l[r], &f->lse[r]);
+        f->factor[r] = ATTN_SINK_LOGITS ? ATTN_FN(_finish_beside)(job->sink, -f->minus_r[r], f->l[r], &f->lse[r])
+                                        : ATTN_FN(_finish)(a, u->g, -f->minus_r[r], f->l[r], &f->lse[r]);
     if (a->parts > 1) {
         ATTN_UNROLL
         for (int r = 0; r < 2; ++r) {
@@ -1856,6 +1868,7 @@ static cudaError_t ATTN_FN(_start)(ATTN_FN(_args) *a, unsigned long long *ticket
 #undef ATTN_TWO_P
 #undef ATTN_SMALL
 #undef ATTN_TURNS
+#undef ATTN_SEAM
 #undef ATTN_RAW
 #undef ATTN_SKIP
 #undef ATTN_NO_SCORE

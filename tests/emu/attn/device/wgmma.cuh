@@ -28,6 +28,7 @@ ATTN_DEVICE uint64_t attn__wgmma_desc(uint32_t shared, uint32_t lead, uint32_t s
 #define attn__wgmma_pin(d, count)   ((void)(d), (void)(count))
 #define attn__wgmma_pin_a(a, count) ((void)(a), (void)(count))
 #define attn__wgmma_after(x)        ((void)(x))
+#define attn__wgmma_seam(x)         ((void)(x))
 
 #define ATTN_REGISTERS_GIVE(n) emu_registers((n), 0, EMU_HERE)
 #define ATTN_REGISTERS_TAKE(n) emu_registers((n), 1, EMU_HERE)
