@@ -1,5 +1,5 @@
 /* Made by gen/gen.sh from default.m4.  Do not edit: edit the table and run gen/gen.sh (docs/tables.md). */
-#define ATTN_NAME attn_forward_simt_bf16kvnarrow_dany_q64k32_all
+#define ATTN_NAME attn_forward_simt_bf16kvnarrow_dany_q64k64_all
 #define ATTN_EXPORT 1
 #define ATTN_KERNEL ATTN_KERNEL_FORWARD
 #define ATTN_ARCH ATTN_ARCH_SIMT
@@ -20,6 +20,6 @@
 #define ATTN_SCALED 1
 #define ATTN_ROPE 1
 #define ATTN_TILE_Q 64
-#define ATTN_TILE_K 32
+#define ATTN_TILE_K 64
 #define ATTN_BLOCKS 2
 #include <attn/attn.cuh>
