@@ -96,12 +96,14 @@ attn_row(forward, sm75, f16,   16..64,      any, all,    64,   64,    stages=1+b
 attn_row(forward, sm75, f16,   16..128,     any, all,    64,   32,    stages=1+blocks=2)
 //
 // Any GPU: f32, and what the rows above cannot read (strides, alignment, head dims above 256).  The first row of 128
-// needs 181 KB of shared memory, the second one 73, rows of any head dim less than the 48 that each GPU has.
+// needs 181 KB of shared memory, the second one 73; of any head dim the first one 58, others the 48 that each GPU has.
 //
 attn_row(forward, simt, f32,   64,          any, causal, 128,  64,    blocks=2)
 attn_row(forward, simt, f32,   128,         any, causal, 128,  128,   warps=8)
 attn_row(forward, simt, f32,   128,         any, causal, 64,   64,    blocks=2)
-attn_each([[T]], (f32, bf16, f16), [[
+attn_row(forward, simt, f32,   any,         any, all,    64,   64,    blocks=2)
+attn_row(forward, simt, f32,   any,         any, all,    64,   32,    blocks=2)
+attn_each([[T]], (bf16, f16), [[
 attn_row(forward, simt, T,     any,         any, all,    64,   64,    blocks=2)
 ]])
 attn_each([[T]], (f32, bf16, f16), [[

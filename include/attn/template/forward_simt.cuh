@@ -65,9 +65,11 @@
 #define ATTN_CT (ATTN_COLUMNS / (8 * ATTN_SHARE)) /* columns of O of a thread, likewise */
 #define ATTN_ROW_OF(r) ((r) / ATTN_RV * (4 * ATTN_RV) + (r) % ATTN_RV)
 #define ATTN_KEY_OF(j) ((j) / 4 * 32 + (j) % 4)
-/* A slice of K has this many dims, one of V as many keys as fit into its place. */
+/* A slice of K has this many dims, one of V as many keys as fit into its place.  32 are faster, but where Q comes in
+ * slices, too, 64x64 tiles fit into 48 KB with 16 alone. */
 #define ATTN_SLICE \
-    (!ATTN_STREAM_Q && ATTN_HEAD_DIM <= 128 && (ATTN_HEAD_DIM + 15) / 16 % 2 == 0 ? 32 : 16)
+    (ATTN_STREAM_Q ? (ATTN_KV_DTYPE == ATTN_F32 ? 32 : 16) \
+                   : ATTN_HEAD_DIM <= 128 && (ATTN_HEAD_DIM + 15) / 16 % 2 == 0 ? 32 : 16)
 #define ATTN_SLICE_MOST ATTN_MAX(ATTN_SLICE * (ATTN_PITCH_K + ATTN_STREAM_Q * ATTN_PITCH_Q), 1024)
 #define ATTN_SLICE_V (32 * ATTN_COLUMNS <= ATTN_SLICE_MOST   ? 32 \
                       : 16 * ATTN_COLUMNS <= ATTN_SLICE_MOST ? 16 \
@@ -77,11 +79,13 @@
  * end show; with more the loops outgrow the instruction cache (docs/performance.md). */
 #define ATTN_STEP (ATTN_RT * ATTN_KT * ATTN_SLICE <= 1024 ? ATTN_SLICE : 16)
 #define ATTN_STEP_V (ATTN_RT * ATTN_CT * ATTN_SLICE_V <= 1024 ? ATTN_SLICE_V : ATTN_RT * ATTN_CT <= 64 ? 16 : 8)
-/* Floats from a dim of K and of Q to the next in shared memory, from a key to the next in P, from a row to the next in
- * O: where threads store side by side in two of them, these lie in different banks. */
+/* Floats from a dim of K and of Q to the next in shared memory, from a key to the next in P, from one of 8 threads
+ * to the next in l, from a row to the next in O: what threads store side by side in two of them lies in different
+ * banks. */
 #define ATTN_PITCH_K (ATTN_TILE_K + 4)
 #define ATTN_PITCH_Q (ATTN_TILE_Q + 4 * ATTN_STREAM_Q)
 #define ATTN_PITCH_P (ATTN_TILE_Q + 4)
+#define ATTN_PITCH_L (ATTN_TILE_Q < 64 ? ATTN_TILE_Q : ATTN_TILE_Q + 8) /* head dim 256 has no room for more */
 #define ATTN_PITCH_O 36
 #define ATTN_WIDTH_Q (ATTN_STREAM_Q ? ATTN_SLICE : (ATTN_HEAD_DIM + 15) / 16 * 16) /* dims of Q there */
 /* What lies where in shared memory, in floats: Q; two slices; P; for each row 8 threads' shares of l, of SHARE = 2
@@ -94,7 +98,7 @@
 #define ATTN_STAGE_AT (ATTN_STREAM_Q ? 0 : ATTN_WIDTH_Q * ATTN_PITCH_Q)
 #define ATTN_P_AT (ATTN_STAGE_AT + 2 * ATTN_STAGE)
 #define ATTN_L_AT (ATTN_P_AT + ATTN_TILE_K * ATTN_PITCH_P)
-#define ATTN_KEYS_AT (ATTN_L_AT + 8 * ATTN_SHARE * ATTN_TILE_Q)
+#define ATTN_KEYS_AT (ATTN_L_AT + 8 * ATTN_SHARE * ATTN_PITCH_L)
 #define ATTN_Q_ROWS_AT (ATTN_KEYS_AT + 2 * 2 * 2 * ATTN_TILE_K)
 #define ATTN_ROWS_AT (ATTN_Q_ROWS_AT + 2 * ATTN_TILE_Q)
 #define ATTN_M_AT (ATTN_ROWS_AT + 6 * ATTN_TILE_Q)
@@ -621,7 +625,7 @@ ATTN_DEVICE void ATTN_FN(_softmax)(const ATTN_FN(_args) *a, const ATTN_FN(_unit)
     const int own = half * (ATTN_TILE_K / ATTN_SHARE) + 4 * along; /* the thread's first key of the tile */
     float *p = smem + ATTN_P_AT + own * ATTN_PITCH_P + first;      /* its own places */
     float *m = smem + ATTN_M_AT + half * ATTN_TILE_Q + first;
-    float *l = smem + ATTN_L_AT + (8 * half + along) * ATTN_TILE_Q + first;
+    float *l = smem + ATTN_L_AT + (8 * half + along) * ATTN_PITCH_L + first;
     float top[ATTN_RT], old[ATTN_RT], sum[ATTN_RT], alpha[ATTN_RT], scale = a->scale_log2;
     int grown = 0;
     if (ATTN_FN(_has_score)(a)) {
@@ -711,9 +715,9 @@ ATTN_DEVICE void ATTN_FN(_store)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *
         const int n = first + ATTN_ROW_OF(r), writes = n < u->rows && along == 0 && half == 0 && u->chunk == 0;
         const ATTN_FN(_row) *row = ATTN_ROW(smem, n);
         const float m = smem[ATTN_M_AT + n];
-        float l = smem[ATTN_L_AT + along * ATTN_TILE_Q + n];
+        float l = smem[ATTN_L_AT + along * ATTN_PITCH_L + n];
         if (ATTN_SHARE == 2)
-            l += smem[ATTN_L_AT + (8 + along) * ATTN_TILE_Q + n];
+            l += smem[ATTN_L_AT + (8 + along) * ATTN_PITCH_L + n];
         l += attn__shuffle_xor(l, 2);
         l += attn__shuffle_xor(l, 4);
         l += attn__shuffle_xor(l, 8);
@@ -761,7 +765,7 @@ ATTN_DEVICE int ATTN_FN(_tiles)(const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u
     float *const stages = smem + ATTN_STAGE_AT;
     int stage = 0, turn = 0; /* which of two: slice, tile */
     const int first = ATTN_FN(_first)(), along = ATTN_FN(_along)(), half = ATTN_FN(_half)();
-    float *const l = smem + ATTN_L_AT + (8 * half + along) * ATTN_TILE_Q + first;
+    float *const l = smem + ATTN_L_AT + (8 * half + along) * ATTN_PITCH_L + first;
     uint4 ahead[ATTN_MAX(ATTN_PIECES_K + ATTN_PIECES_Q, ATTN_PIECES_V)];
     ATTN_UNROLL
     for (int r = 0; r < ATTN_RT; ++r) {
@@ -899,6 +903,7 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
 #undef ATTN_SLICE_MOST
 #undef ATTN_SLICE_V
 #undef ATTN_PITCH_K
+#undef ATTN_PITCH_L
 #undef ATTN_PITCH_O
 #undef ATTN_WIDTH_Q
 #undef ATTN_L_AT
