@@ -528,22 +528,22 @@ ATTN_DEVICE void ATTN_FN(_add_qk)(const float *q, const float *k, float (*s)[ATT
     (ATTN_STREAM_Q || (ATTN_KV_DTYPE == ATTN_F32 && ATTN_HEAD_DIM > 64 && ATTN_RT * ATTN_KT <= 32))
 ATTN_DEVICE void ATTN_FN(_qk)(const float *q, const float *k, float (*s)[ATTN_KT])
 {
-    float t[ATTN_RT][ATTN_KT];
-    if (!ATTN_BY_SLICES) {
+    if (ATTN_BY_SLICES) {
+        float t[ATTN_RT][ATTN_KT];
+        ATTN_UNROLL
+        for (int r = 0; r < ATTN_RT; ++r)
+            ATTN_UNROLL
+            for (int j = 0; j < ATTN_KT; ++j)
+                t[r][j] = 0.0f;
+        ATTN_FN(_add_qk)(q, k, t);
+        ATTN_UNROLL
+        for (int r = 0; r < ATTN_RT; ++r)
+            ATTN_UNROLL
+            for (int j = 0; j < ATTN_KT; ++j)
+                s[r][j] += t[r][j];
+    } else {
         ATTN_FN(_add_qk)(q, k, s);
-        return;
     }
-    ATTN_UNROLL
-    for (int r = 0; r < ATTN_RT; ++r)
-        ATTN_UNROLL
-        for (int j = 0; j < ATTN_KT; ++j)
-            t[r][j] = 0.0f;
-    ATTN_FN(_add_qk)(q, k, t);
-    ATTN_UNROLL
-    for (int r = 0; r < ATTN_RT; ++r)
-        ATTN_UNROLL
-        for (int j = 0; j < ATTN_KT; ++j)
-            s[r][j] += t[r][j];
 }
 
 /* O += P V over the keys of a slice; p and v are the thread's first row and column. */
