@@ -44,7 +44,7 @@ attn_row(forward, A,    f32,     any,     any, all,           192,   128,   none
 //
 // Attention Residuals: HEAD_DIM is the hidden size, TILE_Q queries, TILE_K blocks.
 //       KERNEL         ARCH  DTYPE HEAD_DIM GQA  FLAGS TILE_Q TILE_K TUNE
-attn_row(res1,          sm80, bf16, 8..64,   any, none, 8,     8,     warps=1+blocks=2)
+attn_row(res1,          sm80, bf16, 8..640,  any, none, 8,     8,     warps=2+blocks=2)
 attn_row(res1,          sm80, f16,  8..384,  any, none, 64,    16,    warps=3)
 attn_row(res1_backward, sm80, bf16, 8..256,  any, none, 8,     8,     warps=2)
 attn_row(res1_backward, sm80, bf16, 264..512, any, none, 2,    8,     warps=2)

@@ -135,8 +135,8 @@ attn_row(forward, cpu,    T:narrow, any,  any, all,  192,   128,   none)
 //
 //       KERNEL         ARCH  DTYPE HEAD_DIM    GQA  FLAGS TILE_Q TILE_K TUNE
 attn_each([[T]], (bf16, f16), [[
-attn_row(res1,          sm80, T,    8..512,     any, none, 64,    8,     warps=4+blocks=8)
-attn_row(res1,          sm80, T,    520..2048,  any, none, 64,    8,     warps=8+blocks=3)
+attn_row(res1,          sm80, T,    8..512,     any, none, 64,    8,     warps=4+blocks=10)
+attn_row(res1,          sm80, T,    520..2048,  any, none, 64,    8,     warps=8+blocks=4)
 attn_row(res1,          sm80, T,    2056..4096, any, none, 64,    8,     warps=8+blocks=2)
 attn_row(res1,          sm80, T,    4104..7168, any, none, 64,    8,     warps=14)
 attn_row(res1,          sm80, T,    8..512,     any, none, 64,    16,    warps=4+blocks=3)

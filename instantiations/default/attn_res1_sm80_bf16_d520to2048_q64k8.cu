@@ -9,5 +9,5 @@
 #define ATTN_TILE_Q 64
 #define ATTN_TILE_K 8
 #define ATTN_WARPS 8
-#define ATTN_BLOCKS 3
+#define ATTN_BLOCKS 4
 #include <attn/attn.cuh>

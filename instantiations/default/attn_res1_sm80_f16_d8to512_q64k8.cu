@@ -9,5 +9,5 @@
 #define ATTN_TILE_Q 64
 #define ATTN_TILE_K 8
 #define ATTN_WARPS 4
-#define ATTN_BLOCKS 8
+#define ATTN_BLOCKS 10
 #include <attn/attn.cuh>

@@ -7,8 +7,8 @@
  * has 136 of them for 32 bytes of an element, the backward pass 330 for 48, more than an H200 can do in that time.  A
  * token is a matrix product: 8 blocks are the 8 columns of an mma.
  *
- * Up to 8 blocks, and where a warp has 4 strips of a row at most, a block of threads has one token, and V stays in
- * registers between logits and results (ATTN_RES_ONCE): multiprocessors nearer to memory take more of such blocks.
+ * Up to 8 blocks, and rows of 4096 at most, a block of threads has one token, and V stays in registers between logits
+ * and results (ATTN_RES_ONCE): multiprocessors nearer to memory take more of such blocks.
  *
  * Else it takes tokens one after the other.  A warp has a range of dims, in strips of 64, and in shared memory a ring
  * of strips, as many as have room: cp.async brings there those of this token and of later ones.  No other warp reads
@@ -39,8 +39,11 @@
 #include <attn/template/res_cuda.cuh>
 
 #define ATTN_RES_OWN ((ATTN_HEAD_DIM + 64 * ATTN_WARPS - 1) / (64 * ATTN_WARPS)) /* strips of a warp */
-/* Phase 1 of few blocks: a block of threads has one token, whose V stays in registers. */
-#define ATTN_RES_ONCE (ATTN_KERNEL == ATTN_KERNEL_RES1 && ATTN_RES_TILES == 1 && ATTN_RES_OWN <= 4)
+/* Phase 1 of few blocks: a block of threads has one token, whose V stays in registers: SPAN strips of each warp. */
+#define ATTN_RES_ONCE (ATTN_KERNEL == ATTN_KERNEL_RES1 && ATTN_RES_TILES == 1 && ATTN_HEAD_DIM <= 4096)
+#define ATTN_RES_SPAN (ATTN_HEAD_DIM > 512 ? 8 : 4)
+#define ATTN_RES_PLAIN_THREADS \
+    (ATTN_RES_ONCE ? (ATTN_HEAD_DIM + 64 * ATTN_RES_SPAN - 1) / (64 * ATTN_RES_SPAN) * 32 : ATTN_THREADS)
 /* Blocks of a multiprocessor that stay. */
 #define ATTN_RES_STAY (ATTN_RES_ONCE ? ATTN_WARPS < 8 ? 3 : 1 : ATTN_BLOCKS)
 #define ATTN_RES_HOLDS (ATTN_RES_OWN * ATTN_RES_TILES <= 4)   /* w in registers; else it is read for each token */
@@ -412,7 +415,6 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
     ATTN_UNROLL
     for (int k = 0; k < 2 * ATTN_RES_OWN && ATTN_RES_HOLDS; ++k)
         ATTN_FN(_read)(&m, w_at + k / 2 * ATTN_RES_PIECE, k % 2, held[k]);
-    const float mean = 1.0f / (float)a->p.key_dim;
     int start = 0, turn = 0;
     for (int64_t nth = blockIdx.x; nth < a->p.tokens; nth += gridDim.x) {
         const int64_t t = ATTN_FN(_token)(a, nth);
@@ -475,7 +477,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
             ATTN_UNROLL
             for (int e = 0; e < 2; ++e) {
                 const float scale = a->p.scale * m.scale[r < queries ? r : 0];
-                logit[j][e] *= attn__inverse_root(root[j][e] * mean + a->p.eps) * scale;
+                logit[j][e] *= attn__inverse_root(root[j][e] * a->per_key + a->p.eps) * scale;
                 logit[j][e] = 8 * j + 2 * c + e < blocks ? logit[j][e] : -INFINITY;
             }
         }
@@ -593,7 +595,6 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
     ATTN_FN(_copies_make)(a, &m, &from);
     ATTN_FN(_wait)(a->stages);
     __syncthreads(); /* w */
-    const float mean = 1.0f / (float)a->p.key_dim;
     const int dv_size = a->p.dv.dtype == ATTN_F32 ? 4 : 2;
     int start = 0, turn = 0;
     for (int64_t nth = blockIdx.x; nth < a->p.tokens; nth += gridDim.x) {
@@ -674,7 +675,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
         const float scale = m.scale[query < queries ? query : 0];
         ATTN_UNROLL
         for (int e = 0; e < 2; ++e) {
-            root[e] = attn__inverse_root(root[e] * mean + a->p.eps);
+            root[e] = attn__inverse_root(root[e] * a->per_key + a->p.eps);
             x[e] *= root[e] * a->p.scale * scale;
             weight[e] = query < queries && 2 * c + e < blocks ? attn__exp2((x[e] - lse) * ATTN_LOG2E) : 0.0f;
             weighted += weight[e] * u[e];
@@ -689,7 +690,7 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
             ATTN_UNROLL
             for (int mask = 4; mask < (ATTN_RES_FEW ? 16 : 32); mask *= 2)
                 down[e] += attn__shuffle_xor(down[e], mask);
-            down[e] *= root[e] * root[e] * mean;
+            down[e] *= root[e] * root[e] * a->per_key;
         }
         uint32_t p_high, p_low, f_high, f_low, by_high, by_low, for_dv[3][2];
         ATTN_FN(_split)(weight[0], weight[1], &p_high, &p_low);
@@ -732,55 +733,44 @@ ATTN_DEVICE void ATTN_FN(_tokens)(const ATTN_FN(_args) *a, unsigned char *shared
 #endif
 
 #if ATTN_RES_ONCE
-/* One token, if results are of the instance's type and begin at multiples of 16 bytes, and so do rows of w.  A lane
- * loads what it needs of V for the logits, and keeps it.  Elements t of its two chunks of a strip, put together, are an
- * 8x8 matrix of which the transpose has, for lane r, that element of chunk r / 2 + 4 (r % 2): the results' operand. */
-ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+/* One token.  A lane loads what it needs of V for the logits, and keeps it.  Elements t of its two chunks of a strip,
+ * put together, are an 8x8 matrix of which the transpose has, for lane r, that element of chunk r / 2 + 4 (r % 2): the
+ * results' operand. */
+ATTN_DEVICE void ATTN_FN(_plain)(const ATTN_FN(_args) *a, unsigned char *shared, int whole)
 {
-    ATTN_SHARED(shared);
     const int lane = attn__lane(), r = lane / 4, c = lane % 4;
     const int warp = (int)threadIdx.x / 32, warps = (int)blockDim.x / 32;
-    const int blocks = a.p.blocks, queries = a.p.queries, first = a.p.dim - a.p.key_dim;
-    const int64_t t = ATTN_FN(_token)(&a, a.from + blockIdx.x);
-    const int d0 = 64 * ATTN_RES_OWN * warp + 8 * c, left = a.p.dim - d0, before = first - d0;
-    const char *const v_at = (const char *)a.v[r < blocks ? r : 0] + (t * a.p.v.stride[1] + d0) * 2;
-    const int64_t w_off = attn__anew64((r < queries ? r : 0) * a.p.w.stride[0] - before); /* else one for each load */
-    const char *const w_at = (const char *)a.p.w.data + w_off * 2;
+    const int blocks = a->p.blocks, queries = a->p.queries;
+    const int64_t t = ATTN_FN(_token)(a, a->from + blockIdx.x);
+    const int d0 = 64 * ATTN_RES_SPAN * warp + 8 * c, left = a->p.dim - d0;
+    const int before = a->p.dim - a->p.key_dim - d0;
+    const char *const v_at = (const char *)a->v[r < blocks ? r : 0] + (t * a->p.v.stride[1] + d0) * 2;
+    const int64_t w_off = attn__anew64((r < queries ? r : 0) * a->p.w.stride[0] - before); /* else one for each load */
+    const char *const w_at = (const char *)a->p.w.data + w_off * 2;
     const int v_left = r < blocks ? left : 0, w_left = r < queries ? left : 0;
-    uint32_t v[2 * ATTN_RES_OWN][4];
+    uint32_t v[2 * ATTN_RES_SPAN][4];
     ATTN_UNROLL
-    for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) { /* half a strip */
+    for (int k = 0; k < 2 * ATTN_RES_SPAN; ++k) { /* half a strip */
         uint4 x = make_uint4(0, 0, 0, 0);
         if (32 * k < v_left)
             x = attn__load_256(v_at + 64 * k);
         v[k][0] = x.x, v[k][1] = x.y, v[k][2] = x.z, v[k][3] = x.w;
     }
+    __syncwarp(); /* else ptxas asks for w among them, and for the last of V when w's registers are free again */
     float x[2][4] = { { 0.0f, 0.0f, 0.0f, 0.0f }, { 0.0f, 0.0f, 0.0f, 0.0f } };
-    if (!first) {
+    ATTN_UNROLL
+    for (int k = 0; k < 2 * ATTN_RES_SPAN; ++k) {
+        const int is_key = whole || 32 * k >= before;
+        uint4 w = make_uint4(0, 0, 0, 0);
+        if (is_key && 32 * k < w_left)
+            w = *(const uint4 *)(const void *)(w_at + 64 * k);
+        uint32_t y[4];
         ATTN_UNROLL
-        for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) {
-            uint4 w = make_uint4(0, 0, 0, 0);
-            if (32 * k < w_left)
-                w = *(const uint4 *)(const void *)(w_at + 64 * k);
-            const uint32_t lefts[2][4] = { { w.x, v[k][0], w.y, v[k][1] }, { w.z, v[k][2], w.w, v[k][3] } };
-            ATTN_RES_MMA(x[0], lefts[0], v[k]);
-            ATTN_RES_MMA(x[1], lefts[1], v[k] + 2);
-        }
-    } else {
-        ATTN_UNROLL
-        for (int k = 0; k < 2 * ATTN_RES_OWN; ++k) {
-            const int is_key = 32 * k >= before;
-            uint4 w = make_uint4(0, 0, 0, 0);
-            if (is_key && 32 * k < w_left)
-                w = *(const uint4 *)(const void *)(w_at + 64 * k);
-            uint32_t y[4];
-            ATTN_UNROLL
-            for (int i = 0; i < 4; ++i)
-                y[i] = is_key ? v[k][i] : 0;
-            const uint32_t lefts[2][4] = { { w.x, y[0], w.y, y[1] }, { w.z, y[2], w.w, y[3] } };
-            ATTN_RES_MMA(x[0], lefts[0], y);
-            ATTN_RES_MMA(x[1], lefts[1], y + 2);
-        }
+        for (int i = 0; i < 4; ++i)
+            y[i] = is_key ? v[k][i] : 0;
+        const uint32_t lefts[2][4] = { { w.x, y[0], w.y, y[1] }, { w.z, y[2], w.w, y[3] } };
+        ATTN_RES_MMA(x[0], lefts[0], y);
+        ATTN_RES_MMA(x[1], lefts[1], y + 2);
     }
     float *const given = (float *)(void *)shared, *const squares = given + warps * 64;
     *(float2 *)(void *)(given + warp * 64 + 2 * lane) = make_float2(x[0][0] + x[1][0], x[0][1] + x[1][1]);
@@ -797,20 +787,20 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     }
     ATTN_UNROLL
     for (int e = 0; e < 2; ++e) {
-        logit[e] *= attn__inverse_root(root[e] * (1.0f / (float)a.p.key_dim) + a.p.eps) * a.p.scale;
+        logit[e] *= attn__inverse_root(root[e] * a->per_key + a->p.eps) * a->p.scale;
         logit[e] = 2 * c + e < blocks ? logit[e] : -INFINITY;
     }
     uint32_t right[2];
-    ATTN_FN(_weights)(&a, t, 1, logit, &right[0], &right[1]);
-    if (!a.p.o1.data)
+    ATTN_FN(_weights)(a, t, 1, logit, &right[0], &right[1]);
+    if (!a->p.o1.data)
         return;
-    const int d1 = 64 * ATTN_RES_OWN * warp + (r / 2 + r % 2 * 4) * 8;
-    char *const o1_at = (char *)a.p.o1.data + (2 * c * a.p.o1.stride[0] + t * a.p.o1.stride[1] + d1) * 2;
-    char *const o1_next = o1_at + 2 * a.p.o1.stride[0];
-    const int stored = a.p.dim - d1, left0 = 2 * c < queries ? stored : 0;
+    const int d1 = 64 * ATTN_RES_SPAN * warp + (r / 2 + r % 2 * 4) * 8;
+    char *const o1_at = (char *)a->p.o1.data + (2 * c * a->p.o1.stride[0] + t * a->p.o1.stride[1] + d1) * 2;
+    char *const o1_next = o1_at + 2 * a->p.o1.stride[0];
+    const int stored = a->p.dim - d1, left0 = 2 * c < queries ? stored : 0;
     const int left1 = 2 * c + 1 < queries ? stored : 0;
     ATTN_UNROLL
-    for (int k = 0; k < ATTN_RES_OWN; ++k) {
+    for (int k = 0; k < ATTN_RES_SPAN; ++k) {
         float out[2][8];
         ATTN_UNROLL
         for (int i = 0; i < 8; i += 2) {
@@ -829,20 +819,25 @@ ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
     }
 }
 #else
-/* plain, a constant: results are of the instance's type and begin at multiples of 16 bytes, and so do rows of w.  Then
- * the text is half as long, and fits into the instruction cache.  whole, one too: the key is the whole row. */
-ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
+ATTN_DEVICE void ATTN_FN(_plain)(const ATTN_FN(_args) *a, unsigned char *shared, int whole)
 {
-    ATTN_SHARED(shared);
-    ATTN_FN(_tokens)(&a, shared, 1, 1);
-}
-
-ATTN_GLOBAL(ATTN_FN(_kernel_part), ATTN_FN(_args), ATTN_THREADS, ATTN_BLOCKS)
-{
-    ATTN_SHARED(shared);
-    ATTN_FN(_tokens)(&a, shared, 1, 0);
+    ATTN_FN(_tokens)(a, shared, 1, whole);
 }
 #endif
+
+/* plain, a constant: results are of the instance's type and begin at multiples of 16 bytes, and so do rows of w.  Then
+ * the text is half as long, and fits into the instruction cache.  whole, one too: the key is the whole row. */
+ATTN_GLOBAL(ATTN_FN(_kernel), ATTN_FN(_args), ATTN_RES_PLAIN_THREADS, ATTN_BLOCKS)
+{
+    ATTN_SHARED(shared);
+    ATTN_FN(_plain)(&a, shared, 1);
+}
+
+ATTN_GLOBAL(ATTN_FN(_kernel_part), ATTN_FN(_args), ATTN_RES_PLAIN_THREADS, ATTN_BLOCKS)
+{
+    ATTN_SHARED(shared);
+    ATTN_FN(_plain)(&a, shared, 0);
+}
 
 ATTN_GLOBAL(ATTN_FN(_kernel_any), ATTN_FN(_args), ATTN_THREADS, 1)
 {
@@ -887,21 +882,18 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
         if (!ATTN_RES_BACKWARD && p->o1.data)
             a.p.o1.data = (char *)p->o1.data + s * p->o1.stride[0] * o_size;
         a.p.lse = p->lse ? p->lse + s * p->lse_stride : NULL;
-        const int bytes_shared = fixed + a.stages * stage;
-        if (!a.plain) {
-            e = ATTN_LAUNCH(ATTN_FN(_kernel_any), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a);
-            continue;
+        const int once = ATTN_RES_ONCE && a.plain;
+        const int warps = once ? (p->dim + 64 * ATTN_RES_SPAN - 1) / (64 * ATTN_RES_SPAN) : ATTN_WARPS;
+        const int bytes_shared = once ? 4 * 72 * warps : fixed + a.stages * stage;
+        for (a.from = 0; a.from < p->tokens && e == cudaSuccess; a.from += once ? ATTN_GRID_MOST : p->tokens) {
+            const unsigned grid = once ? ATTN_FN(_grid)(p->tokens - a.from, INT32_MAX) : (unsigned)blocks;
+            if (!a.plain)
+                e = ATTN_LAUNCH(ATTN_FN(_kernel_any), grid, ATTN_THREADS, bytes_shared, stream, &a);
+            else if (p->key_dim == p->dim)
+                e = ATTN_LAUNCH(ATTN_FN(_kernel), grid, 32 * (unsigned)warps, bytes_shared, stream, &a);
+            else
+                e = ATTN_LAUNCH(ATTN_FN(_kernel_part), grid, 32 * (unsigned)warps, bytes_shared, stream, &a);
         }
-#if ATTN_RES_ONCE
-        const int warps = (p->dim + 64 * ATTN_RES_OWN - 1) / (64 * ATTN_RES_OWN);
-        for (a.from = 0; a.from < p->tokens && e == cudaSuccess; a.from += ATTN_GRID_MOST)
-            e = ATTN_LAUNCH(ATTN_FN(_kernel), ATTN_FN(_grid)(p->tokens - a.from, INT32_MAX), 32 * (unsigned)warps,
-                            4 * 72 * warps, stream, &a);
-#else
-        e = p->key_dim == p->dim
-                ? ATTN_LAUNCH(ATTN_FN(_kernel), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a)
-                : ATTN_LAUNCH(ATTN_FN(_kernel_part), (unsigned)blocks, ATTN_THREADS, bytes_shared, stream, &a);
-#endif
     }
     if (e == cudaSuccess)
         e = ATTN_FN(_finish)(&a, stream);
@@ -912,6 +904,8 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
 #undef ATTN_RES_FIRST
 #undef ATTN_RES_OWN
 #undef ATTN_RES_ONCE
+#undef ATTN_RES_SPAN
+#undef ATTN_RES_PLAIN_THREADS
 #undef ATTN_RES_STAY
 #undef ATTN_RES_HOLDS
 #undef ATTN_RES_SHARE

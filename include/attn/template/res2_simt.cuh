@@ -557,8 +557,6 @@ static attn_status ATTN_FN(_launch)(const attn_res_params *p, void *workspace, s
     (void)bytes;
     a.plain = ATTN_FN(_is_plain)(&a);
     a.quick = p->w.dtype == ATTN_DTYPE && a.wide & ATTN_FN(_wide_w) && !p->gain.data;
-    a.per_key = 1.0f / (float)p->key_dim;
-    a.per_dim = 1.0f / (float)p->dim;
     cudaError_t e = cudaSuccess;
     for (; e == cudaSuccess && a.from < p->tokens; a.from += ATTN_GRID_MOST) {
         const unsigned blocks = ATTN_FN(_grid)(p->tokens - a.from, INT32_MAX);

@@ -72,6 +72,8 @@ static void ATTN_FN(_describe)(const attn_res_params *p, ATTN_FN(_args) *a)
                                                  &p->norm_gain, &p->do1,  &p->dv,  &p->dh,   &p->dp };
     memset(a, 0, sizeof *a);
     a->p = *p;
+    a->per_key = 1.0f / (float)p->key_dim;
+    a->per_dim = 1.0f / (float)p->dim;
     for (int i = 0; i < 15; ++i)
         if (ATTN_FN(_is_wide)(tensors[i], tensors[i]->data))
             a->wide |= 1 << i;
