@@ -39,7 +39,8 @@
 #include <attn/template/res_cuda.cuh>
 
 #define ATTN_RES_OWN ((ATTN_HEAD_DIM + 64 * ATTN_WARPS - 1) / (64 * ATTN_WARPS)) /* strips of a warp */
-/* Phase 1 of few blocks: a block of threads has one token, whose V stays in registers: SPAN strips of each warp. */
+/* Phase 1 of few blocks: a block of threads has one token, whose V stays in registers, SPAN strips of each warp, as
+ * measured; ATTN_WARPS are those of calls that are not plain. */
 #define ATTN_RES_ONCE (ATTN_KERNEL == ATTN_KERNEL_RES1 && ATTN_RES_TILES == 1 && ATTN_HEAD_DIM <= 4096)
 #define ATTN_RES_SPAN (ATTN_HEAD_DIM > 512 ? 8 : 4)
 #define ATTN_RES_PLAIN_THREADS \
