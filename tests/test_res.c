@@ -718,6 +718,17 @@ static void differences(void)
     }
 }
 
+static void refuses(const attn_instance *const *list, size_t count, int32_t kernel, const attn_res_params *p,
+                    attn_status want, const char *text)
+{
+    attn_info info;
+    char words[2000];
+    CHECK_MSG(attn_list_res_query(list, count, kernel, p, &info) == want && strstr(info.text, text),
+              "must say '%s', says '%s'", text, info.text);
+    CHECK(attn_list_res_explain(list, count, kernel, p, words, sizeof words) == want && strstr(words, text));
+    CHECK(attn_list_res(list, count, kernel, p, NULL, 0, NULL) == want);
+}
+
 /* ---- results that are inputs, and results that no cache holds -------------------------------------- */
 
 /* A call of compact tensors of the instance's type, each in memory of its own. */
@@ -735,7 +746,7 @@ static void views_make(views_call *call, const attn_instance *t, int rows, int64
     attn_res_params *p = &call->p;
     memset(call, 0, sizeof *call);
     p->struct_size = sizeof *p;
-    p->device = ATTN_DEVICE_CPU;
+    p->device = t->device ? ATTN_DEVICE_CUDA : ATTN_DEVICE_CPU;
     p->blocks = p->queries = rows;
     p->tokens = tokens;
     p->dim = dim;
@@ -780,15 +791,16 @@ static void views_run(const attn_instance *t, const attn_res_params *p)
     free(space);
 }
 
-/* Any result may be any input of its shape: all results are as they are elsewhere. */
+/* Any result may be any input of its shape, but for two pairs, which are refused: all results are as elsewhere. */
 static void in_place(const attn_instance *t)
 {
-    const int bit = call_bit(t), rows = bit & (ATTN__RES_1 | ATTN__RES_1B) ? 12 : 1;
+    const int bit = call_bit(t), most = t->tile_q < t->tile_k ? t->tile_q : t->tile_k;
+    const int rows = bit & (ATTN__RES_1 | ATTN__RES_1B) ? (most < 12 ? most : 12) : 1;
     views_call call;
     char *want[ATTN__RES_VIEWS] = {NULL};
-    if (t->device || t->head_dim || rows > t->tile_q || rows > t->tile_k)
+    if (t->device && !gpu_emulated) /* whose memory is not the host's */
         return;
-    views_make(&call, t, rows, 3, 200);
+    views_make(&call, t, rows, 3, t->head_dim ? t->head_dim : 200);
     views_run(t, &call.p);
     for (int k = 0; k < ATTN__RES_VIEWS; k++)
         if (call.view[k].writes & bit) {
@@ -802,6 +814,13 @@ static void in_place(const attn_instance *t)
                 continue;
             if (!check_case("%s: %s is %s", t->name, out->name, in->name))
                 continue;
+            if ((out->tensor == &call.p.o1 && in->tensor == &call.p.v) ||
+                (out->tensor == &call.p.dv && in->tensor == &call.p.do1)) {
+                attn_res_params p = call.p;
+                (out->tensor == &call.p.o1 ? &p.o1 : &p.dv)->data = in->tensor->data;
+                refuses(&t, 1, t->kernel, &p, ATTN_ERR_ARG, ".data");
+                continue;
+            }
             char *kept = malloc(call.bytes[i]);
             memcpy(kept, in->tensor->data, call.bytes[i]);
             void *const own = out->tensor->data;
@@ -852,17 +871,6 @@ static void many_tokens(const attn_instance *t, int dim)
 }
 
 /* ---- refusals ------------------------------------------------------------------------------------- */
-
-static void refuses(const attn_instance *const *list, size_t count, int32_t kernel, const attn_res_params *p,
-                    attn_status want, const char *text)
-{
-    attn_info info;
-    char words[2000];
-    CHECK_MSG(attn_list_res_query(list, count, kernel, p, &info) == want && strstr(info.text, text),
-              "must say '%s', says '%s'", text, info.text);
-    CHECK(attn_list_res_explain(list, count, kernel, p, words, sizeof words) == want && strstr(words, text));
-    CHECK(attn_list_res(list, count, kernel, p, NULL, 0, NULL) == want);
-}
 
 static void refusals(const attn_instance *t)
 {

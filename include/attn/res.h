@@ -43,7 +43,7 @@ typedef struct attn_res_tensor {
 /* One call.  Zero it, set struct_size, set what the call uses: 1, 2 = attn_res_phase1, attn_res_phase2; 1b, 2b = their
  * backward.  What a call does not use it does not look at, so that one struct can serve all four.
  * All memory lies where `device` says, as in attn_params.  An output may be an input of the same call if both begin at
- * the same element and have the same strides and type; else they must not overlap. */
+ * the same element and have the same strides and type, but o1 not v, and dv not do1; else they must not overlap. */
 typedef struct attn_res_params {
     uint32_t struct_size; /* sizeof(attn_res_params); required.  Shorter and longer ones as attn_params */
     uint32_t flags;       /* ATTN_RES_FROM_LAST; 1b, 2b: ATTN_RES_ADD_..., too */

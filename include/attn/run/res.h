@@ -214,7 +214,14 @@ static inline attn_status attn__res_prepare(attn_res_params *p, int32_t kernel, 
     attn__res_views(p, view);
     for (int i = 0; i < ATTN__RES_VIEWS && status == ATTN_OK; i++)
         status = attn__res_check_view(&view[i], call, p->tokens > 0, t);
-    return status == ATTN_OK ? attn__res_check_floats(p, call, p->tokens > 0, t) : status;
+    if (status != ATTN_OK)
+        return status;
+    /* A row of these results is a sum of all rows of those inputs, of which others are still to be made. */
+    if (call == ATTN__RES_1 && p->o1.data && p->o1.data == p->v.data)
+        return attn__bad(t, "o1.data %p: must not be v.data", p->o1.data);
+    if (call == ATTN__RES_1B && p->dv.data && p->dv.data == p->do1.data)
+        return attn__bad(t, "dv.data %p: must not be do1.data", p->dv.data);
+    return attn__res_check_floats(p, call, p->tokens > 0, t);
 }
 
 /* ---- which instance ---------------------------------------------------------------------------- */

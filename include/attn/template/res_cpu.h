@@ -57,7 +57,7 @@ typedef struct ATTN_FN(_call) {
     int pitch, first_pitch; /* floats of a kept row of the key, of the dims before it: multiples of a pair */
     int chunk;             /* dims of which products are made at a time */
     int fetch;             /* phase 1: of the next token's V, dims before this one are asked for beside the products */
-    int copy;              /* inputs are copied before results are stored: one may be the other */
+    int copy;              /* of phase 2: o1 is copied before the sum is stored, which is to be where it is */
     int stream, stream_p, stream_block, stream_norm; /* past the caches go: o1, dv, h or dp; p_out or do1; ... */
     int64_t runs, run, next; /* tokens of a run; the next one to be taken */
     size_t gain_at, parts_at, scratch_at, scratch; /* floats: in the workspace; of a thread */
@@ -147,7 +147,6 @@ ATTN_NOINLINE void ATTN_FN(_token)(const ATTN_FN(_call) *c, ATTN_FN(_own) *own, 
     m.to = to;
     m.dtype = p->o1.dtype;
     m.stream = c->stream;
-    m.copy = c->copy;
     m.ahead = t + 1 < p->tokens ? p->v.stride[1] : 0;
     m.ask = c->fetch;
     ATTN_FN(_mix)(&m, own->copy, 0);
@@ -589,7 +588,7 @@ ATTN_NOINLINE void ATTN_FN(_work)(ATTN_FN(_call) *c, float *scratch)
     ATTN_V(fence)();
 }
 
-/* How results are stored: past the caches, after copies of what they may be. */
+/* How results are stored: past the caches; phase 2: after a copy of what the sum may overwrite. */
 ATTN_INLINE void ATTN_FN(_results)(ATTN_FN(_call) *c)
 {
     const attn_res_params *p = c->p;
@@ -597,9 +596,6 @@ ATTN_INLINE void ATTN_FN(_results)(ATTN_FN(_call) *c)
     /* With a part of the row as key, or no results, all is asked for at one place. */
     c->fetch = !p->o1.data ? c->dim : c->first ? 0 : c->dim * ATTN_RES_FETCH / 8;
     c->stream = ATTN_FN(_streams)(c, &p->o1, NULL, c->queries);
-    for (int s = 0; s < c->queries && p->o1.data; ++s)
-        for (int n = 0; n < c->blocks; ++n)
-            c->copy |= ATTN_FN(_row)(&p->o1, NULL, s, 0, 0) == ATTN_FN(_row)(&p->v, p->v_table, n, 0, 0);
 #elif ATTN_KERNEL == ATTN_KERNEL_RES1_BACKWARD
     c->fetch = !c->parts ? c->dim : c->dim * ATTN_RES_FETCH / 8;
     c->stream = ATTN_FN(_streams)(c, &p->dv, (const void *const *)p->dv_table, c->blocks);

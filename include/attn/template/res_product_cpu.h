@@ -52,14 +52,17 @@ ATTN_INLINE void ATTN_FN(_dots_tile)(const void *const *rows, int at, const floa
     }
     for (; d < end; d += ATTN_RES_PAIR)
         ATTN_FN(_dots_step)(v, at, w, d, end - d < ATTN_RES_PAIR ? end - d : ATTN_RES_PAIR, sum, own, nb, sb, squares);
+    /* All sums of the tile lane by lane together, W at a time. */
+    ATTN_VEC_T all[2 * ATTN_RES_NB * ATTN_RES_SB + ATTN_W];
+    float now[2 * ATTN_RES_NB * ATTN_RES_SB + ATTN_W];
+    ATTN_UNROLL for (int n = 0; n < nb * sb + ATTN_W - 1; ++n)
+        all[n] = n < nb * sb ? sum[n / sb][n % sb] : ATTN_V(set1)(0.0f);
+    ATTN_UNROLL for (int n = 0; n < nb * sb; n += ATTN_W)
+        ATTN_V(store_f32)(now + n, ATTN_V(sums)(all + n));
     ATTN_UNROLL for (int i = 0; i < nb; ++i) {
-        float *to = y + i * ATTN_RES_QUERIES, now[ATTN_RES_SB];
-        if (sb == 1)
-            now[0] = ATTN_V(sum)(sum[i][0]);
-        ATTN_UNROLL for (int s = 0; s + 4 <= sb; s += 4)
-            ATTN_V(sum4)(sum[i][s], sum[i][s + 1], sum[i][s + 2], sum[i][s + 3], now + s);
+        float *to = y + i * ATTN_RES_QUERIES;
         ATTN_UNROLL for (int s = 0; s < sb; ++s)
-            to[s] = more ? to[s] + now[s] : now[s];
+            to[s] = more ? to[s] + now[i * sb + s] : now[i * sb + s];
         if (squares)
             square[i] = ATTN_V(sum)(own[i]) + (more ? square[i] : 0.0f);
     }
@@ -101,7 +104,6 @@ typedef struct ATTN_FN(_mixed) {
     void *const *to;
     float *const *keep; /* or to rows that are kept; NULL: not so */
     int dtype, stream;  /* of the results */
-    int copy;           /* rows are copied before a result is written */
     int64_t ahead;      /* asks for what lies so many elements behind the rows, ... */
     int ask;            /* ... from this dim on */
     int add;            /* backward: to what is there */
@@ -189,7 +191,7 @@ ATTN_INLINE void ATTN_FN(_mix)(const ATTN_FN(_mixed) *m, float *copies, int kept
     for (int k = 0; k < m->rows && !kept; ++k)
         copied[k] = copies + k * ATTN_RES_PAIR;
     for (int d = 0, n; d < m->dims; d += n) {
-        const int copy = !kept && (d == last || (m->copy && m->outs > 1));
+        const int copy = !kept && d == last; /* of which some elements are not there */
         const void *const *row = kept ? (const void *const *)m->kept : copy ? copied : m->row;
         const int at = kept ? d * m->wide : copy ? 0 : d;
         n = four && d + 4 * ATTN_RES_PAIR <= last ? 4 * ATTN_RES_PAIR : d < last ? ATTN_RES_PAIR : m->dims - d;
