@@ -244,9 +244,11 @@ static void put_scaled(const scaling *s, const attn_params *p, const attn_tensor
         const uint64_t h = place_hash(s->seed, &own);
         const int64_t where = oracle_scale_index(p, s->of, at->batch, at->token, at->head, at->dim);
         const int below = c->fill == FILL_INF_V || !(h >> 10 & 7);
-        s->scale[where] = (float)((0.5 + (double)(h & 255) / 256) / (below ? -unit : unit));
+        const double scale = (double)(float)((0.5 + (double)(h & 255) / 256) / (below ? -unit : unit));
         const float zero = s->zero ? (float)(h >> 8 & 3) - 1 : 0;
-        value = value / (double)s->scale[where] + (double)zero;
+        const int grows = c->fill == FILL_RISING && c->scales == SCALES_TOKEN && at->tensor == 'v'; /* with the score */
+        value = value / scale + (double)zero;
+        s->scale[where] = (float)(grows ? ldexp(scale, (int)(24 * at->token / at->tokens)) : scale);
         if (s->zero)
             s->zero[where] = c->fill == FILL_NAN_ZERO && at->tensor == 'v' && at->token == at->tokens - 1
                                  ? (at->head % 2 ? INFINITY : NAN)

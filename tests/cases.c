@@ -746,6 +746,25 @@ static void derive_fillers(deriver *v)
                 (shape % 2 || with_feature(&c, v->t, ATTN_INDEX_CAUSAL, 0)))
                 add(v, &c);
         }
+    if (v->t->kernel != ATTN_KERNEL_DECODE)
+        return;
+    /* Some tiles for each of the warps among which keys are divided, not one: scores that move on, rows that see none at
+     * first, scales of V that grow. */
+    for (int fill = FILL_RISING; fill <= FILL_FALLING; fill++)
+        for (int n = -2; n < 20; n++) {
+            test_case c = feature_shape(v, 1);
+            c.fill = fill;
+            c.seq_k = 25 * v->t->tile_k + 3;
+            if (n == -1 && with_feature(&c, v->t, ATTN_INDEX_WINDOW, 0)) {
+                c.left = c.seq_k * 2 / 3;
+                c.seq_q = v->t->tile_k + 3;
+                add(v, &c);
+            } else if (n == -2) {
+                add(v, &c);
+            } else if (n >= 0 && with_feature(&c, v->t, ATTN_INDEX_SCALED, n) && c.scales == SCALES_TOKEN) {
+                add(v, &c);
+            }
+        }
 }
 
 void cases_derive(const attn_instance *t, int level, case_list *list)

@@ -513,7 +513,7 @@ typedef struct ATTN_FN(_loader) {
     int k_to, v_to;                       /* and to which byte of K and V of a stage */
     int64_t k_scale, v_scale; /* the same of scales */
     const int32_t *pages;
-    int where;               /* 0: keys lie in rows of a tensor; 1: a tile's in those of a page; 2: anywhere */
+    int where;               /* as _where says */
     int scales;              /* whether they come with tiles, of K or V */
     int page, page_after;    /* of tile at + lane * ATTN_WARPS, counted from `turn` tiles ago; and of the 32 after them.
                               * Where pages end within tiles: of key `lane` of the next tile */
@@ -560,6 +560,12 @@ ATTN_DEVICE int ATTN_FN(_piece_at)(int n, int pieces)
     return (row * pieces + (n % pieces ^ ATTN_FN(_swizzle)(row, pieces))) * 16;
 }
 
+/* Where keys lie.  0: in rows of a tensor; 1: those of a tile in rows of a page; 2: anywhere. */
+ATTN_DEVICE int ATTN_FN(_where)(const ATTN_FN(_args) *a)
+{
+    return ATTN_PAGED && a->p.page_size ? 2 - ATTN_FN(_whole_pages)(a) : 0;
+}
+
 /* Begins with the work in l->work, which is of unit u. */
 ATTN_DEVICE void ATTN_FN(_load_work)(int type, const ATTN_FN(_args) *a, const ATTN_FN(_unit) *u, ATTN_FN(_loader) *l)
 {
@@ -570,7 +576,7 @@ ATTN_DEVICE void ATTN_FN(_load_work)(int type, const ATTN_FN(_args) *a, const AT
     l->at = l->work.from + attn__warp();
     l->len_k = u->len_k;
     l->pages = NULL;
-    l->where = attn__anew(ATTN_PAGED && p->page_size ? 2 - ATTN_FN(_whole_pages)(a) : 0);
+    l->where = attn__anew(ATTN_FN(_where)(a));
 #if ATTN_SCALED
     l->scales = attn__anew(a->k_groups | a->v_groups);
 #endif
@@ -681,8 +687,9 @@ ATTN_DEVICE void ATTN_FN(_load)(int type, int once, const ATTN_FN(_args) *a, ATT
     const int k0 = ATTN_FN(_key_of)(&l->work.tiles, l->at);
     ATTN_FN(_keys_at) keys = { 0, 0, k0, l->len_k - k0 };
     l->at += ATTN_WARPS;
-    if (ATTN_PAGED && l->where) {
-        if (l->where > 1) {
+    const int where = ATTN_TILE_Q > 16 ? ATTN_FN(_where)(a) : l->where; /* there all registers are taken */
+    if (ATTN_PAGED && where) {
+        if (where > 1) {
             const int key = k0 + attn__lane();
             keys.each = 1;
             keys.page = l->page;

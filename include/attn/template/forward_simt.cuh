@@ -119,9 +119,6 @@ enum { ATTN_FN(_shared_bytes) = 4 * ATTN_UNIT_AT + (int)sizeof(ATTN_FN(_unit)) }
 #define ATTN_PIECES_Q (ATTN_STREAM_Q ? ATTN_PIECES(ATTN_TILE_Q * ATTN_SLICE, ATTN_VEC_Q) : 0)
 #define ATTN_PIECES_V ATTN_PIECES(ATTN_SLICE_V * ATTN_COLUMNS, ATTN_VEC_KV)
 
-#if ATTN_TILE_Q * ATTN_SHARE * ATTN_PITCH_O > ATTN_L_AT
-#error "attn: no room in shared memory for O on its way out"
-#endif
 #if ATTN_RT * ATTN_KT > 64 || ATTN_RT * ATTN_CT > 128
 #error "attn: ATTN_TILE_Q / ATTN_WARPS needs too many registers with this ATTN_TILE_K or ATTN_HEAD_DIM_V"
 #endif
@@ -131,6 +128,7 @@ typedef struct ATTN_FN(_row) {
     attn__keys keys;
     int32_t i, h;
 } ATTN_FN(_row);
+ATTN_STATIC_ASSERT(ATTN_TILE_Q * ATTN_SHARE * ATTN_PITCH_O <= ATTN_L_AT, "attn: O has no room on its way out");
 ATTN_STATIC_ASSERT(sizeof(ATTN_FN(_row)) == 24 && sizeof(attn__span) == 24, "attn: shared memory is laid out by hand");
 
 /* A place in global memory; NULL if there is no such key. */

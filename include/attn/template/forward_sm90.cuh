@@ -119,7 +119,9 @@ typedef struct __align__(16) ATTN_FN(_job) {
     int plain;      /* how O leaves if it is right: 1 by 16 bytes, 2 through shared memory, 0 otherwise */
     int from_key, to_key;       /* without chunks row r sees of all keys from_key + r .. to_key + r - 1 */
     float *lse;                 /* of row 0; NULL: not wanted */
-    float sink;                 /* the head's sink logit, in log2 */
+#if ATTN_SINK_LOGITS
+    float sink;                 /* the head's logit, in log2 */
+#endif
     unsigned char wrong[16];    /* by each warp that computes, in pass 0: its rows are not finite */
     ATTN_FN(_unit) unit;
 } ATTN_FN(_job);
@@ -369,8 +371,10 @@ ATTN_DEVICE void ATTN_FN(_plan_jobs)(const ATTN_FN(_args) *a, unsigned char *sme
             for (int n = 0; n < 16; ++n)
                 job->wrong[n] = 0;
         }
-        if (ATTN_SINK_LOGITS && planned) /* not sooner: the kernel before may write it */
+#if ATTN_SINK_LOGITS
+        if (planned) /* not sooner: the kernel before may write it */
             job->sink = ATTN_FN(_sink_of)(a, job->unit.g);
+#endif
         /* The end must wait until all jobs have been seen to be right: once around. */
         idle = again || planned ? 0 : idle + 1;
         if (idle)
@@ -1246,8 +1250,11 @@ ATTN_DEVICE void ATTN_FN(_close)(const ATTN_FN(_args) *a, ATTN_FN(_flow) *f, con
     }
     ATTN_UNROLL
     for (int r = 0; r < 2; ++r)
-        f->factor[r] = ATTN_SINK_LOGITS ? ATTN_FN(_finish_beside)(job->sink, -f->minus_r[r], f->l[r], &f->lse[r])
-                                        : ATTN_FN(_finish)(a, u->g, -f->minus_r[r], f->l[r], &f->lse[r]);
+#if ATTN_SINK_LOGITS
+        f->factor[r] = ATTN_FN(_finish_beside)(job->sink, -f->minus_r[r], f->l[r], &f->lse[r]);
+#else
+        f->factor[r] = ATTN_FN(_finish)(a, u->g, -f->minus_r[r], f->l[r], &f->lse[r]);
+#endif
     if (a->parts > 1) {
         ATTN_UNROLL
         for (int r = 0; r < 2; ++r) {
