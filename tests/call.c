@@ -246,7 +246,9 @@ static void put_scaled(const scaling *s, const attn_params *p, const attn_tensor
         const int below = c->fill == FILL_INF_V || !(h >> 10 & 7);
         const double scale = (double)(float)((0.5 + (double)(h & 255) / 256) / (below ? -unit : unit));
         const float zero = s->zero ? (float)(h >> 8 & 3) - 1 : 0;
-        const int grows = c->fill == FILL_RISING && c->scales == SCALES_TOKEN && at->tensor == 'v'; /* with the score */
+        /* With the score; o in f16 has no room for that. */
+        const int grows =
+            c->fill == FILL_RISING && c->scales == SCALES_TOKEN && at->tensor == 'v' && c->o_dtype != ATTN_F16;
         value = value / scale + (double)zero;
         s->scale[where] = (float)(grows ? ldexp(scale, (int)(24 * at->token / at->tokens)) : scale);
         if (s->zero)

@@ -748,7 +748,7 @@ static void derive_fillers(deriver *v)
         }
     if (v->t->kernel != ATTN_KERNEL_DECODE)
         return;
-    /* Some tiles for each of the warps among which keys are divided, not one: scores that move on, rows that see none at
+    /* Several tiles for each of the warps among which keys are divided: scores that move on, rows that see none at
      * first, scales of V that grow. */
     for (int fill = FILL_RISING; fill <= FILL_FALLING; fill++)
         for (int n = -2; n < 20; n++) {
@@ -762,6 +762,7 @@ static void derive_fillers(deriver *v)
             } else if (n == -2) {
                 add(v, &c);
             } else if (n >= 0 && with_feature(&c, v->t, ATTN_INDEX_SCALED, n) && c.scales == SCALES_TOKEN) {
+                c.o_dtype = ATTN_F32;
                 add(v, &c);
             }
         }
