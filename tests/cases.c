@@ -751,11 +751,15 @@ static void derive_fillers(deriver *v)
     /* Several tiles for each of the warps among which keys are divided: scores that move on, rows that see none at
      * first, scales of V that grow. */
     for (int fill = FILL_RISING; fill <= FILL_FALLING; fill++)
-        for (int n = -2; n < 20; n++) {
+        for (int n = -3; n < 20; n++) {
             test_case c = feature_shape(v, 1);
             c.fill = fill;
             c.seq_k = 25 * v->t->tile_k + 3;
-            if (n == -1 && with_feature(&c, v->t, ATTN_INDEX_WINDOW, 0)) {
+            if (n == -3 && with_feature(&c, v->t, ATTN_INDEX_CHUNK, 0)) { /* all rows but one see the last keys alone */
+                c.chunk = 25 * v->t->tile_k;
+                c.seq_q = 4;
+                add(v, &c);
+            } else if (n == -1 && with_feature(&c, v->t, ATTN_INDEX_WINDOW, 0)) {
                 c.left = c.seq_k * 2 / 3;
                 c.seq_q = v->t->tile_k + 3;
                 add(v, &c);
