@@ -510,6 +510,28 @@ ATTN_INLINE void ATTN_FN(_finish)(const ATTN_FN(_call) *c, float *scratch)
     }
 }
 
+/* Floats of a thread's scratch; where its parts lie from `at` on, unless own is NULL. */
+ATTN_INLINE size_t ATTN_FN(_scratch)(const ATTN_FN(_call) *c, float *at, ATTN_FN(_own) *own)
+{
+    const size_t row = (size_t)c->first_pitch + (size_t)c->pitch;
+    const size_t products = ATTN_RES_PHASE1 ? ATTN_FN(_listed)(c) * ATTN_RES_QUERIES : 0;
+    const size_t squares = ATTN_RES_BLOCKS + 2 * ATTN_W;
+    const size_t copies = ATTN_RES_PHASE1 ? (size_t)c->blocks * ATTN_RES_PAIR : 0;
+    const size_t factors = ATTN_RES_PHASE1 && ATTN_RES_BACKWARD ? (size_t)c->blocks * 2 * ATTN_RES_QUERIES : 0;
+    const size_t rows = ATTN_KERNEL == ATTN_KERNEL_RES1            ? 0
+                        : ATTN_KERNEL == ATTN_KERNEL_RES1_BACKWARD ? ATTN_FN(_padded)(c)
+                                                                   : 2;
+    if (own) {
+        own->y = at;
+        own->u = own->y + products;
+        own->square = own->u + products;
+        own->copy = own->square + squares;
+        own->c = own->copy + copies;
+        own->rows = own->c + factors;
+    }
+    return 2 * products + squares + copies + factors + rows * row;
+}
+
 /* Sizes only; nothing is read. */
 ATTN_NOINLINE void ATTN_FN(_plan)(const attn_res_params *p, ATTN_FN(_call) *c)
 {
@@ -533,13 +555,7 @@ ATTN_NOINLINE void ATTN_FN(_plan)(const attn_res_params *p, ATTN_FN(_call) *c)
     const size_t padded = ATTN_FN(_padded)(c), row = (size_t)c->first_pitch + (size_t)c->pitch;
     const int wants = ATTN_RES_BACKWARD && (p->dw || p->dgain);
     const size_t sums = wants ? (size_t)c->runs * (size_t)c->queries * (size_t)c->pitch : 0;
-    const size_t rows = ATTN_KERNEL == ATTN_KERNEL_RES1            ? 0
-                        : ATTN_KERNEL == ATTN_KERNEL_RES1_BACKWARD ? padded
-                                                                   : 2;
-    const size_t products = ATTN_RES_PHASE1 ? ATTN_FN(_listed)(c) * ATTN_RES_QUERIES : 0;
-    const size_t copies = ATTN_RES_PHASE1 ? (size_t)c->blocks * ATTN_RES_PAIR : 0;
-    const size_t factors = ATTN_RES_PHASE1 && ATTN_RES_BACKWARD ? (size_t)c->blocks * 2 * ATTN_RES_QUERIES : 0;
-    const size_t scratch = 2 * products + ATTN_RES_BLOCKS + 2 * ATTN_W + copies + factors + rows * row;
+    const size_t scratch = ATTN_FN(_scratch)(c, NULL, NULL);
     const size_t least = 2 * (size_t)c->pitch, one = 15; /* of _finish; to multiples of 64 bytes */
     c->gain_at = (padded * (size_t)c->pitch + one) / 16 * 16;
     c->parts_at = (c->gain_at + (ATTN_KERNEL == ATTN_KERNEL_RES2 ? row : 0) + one) / 16 * 16;
@@ -567,16 +583,10 @@ static size_t ATTN_FN(_workspace)(const attn_res_params *p, int least)
 /* One thread's share: runs until none is left. */
 ATTN_NOINLINE void ATTN_FN(_work)(ATTN_FN(_call) *c, float *scratch)
 {
-    const size_t products = ATTN_RES_PHASE1 ? ATTN_FN(_listed)(c) * ATTN_RES_QUERIES : 0;
     const size_t sums = (size_t)c->queries * (size_t)c->pitch;
     ATTN_FN(_own) own;
     memset(scratch, 0, sizeof *scratch * c->scratch); /* so that queries that a tile has too many are 0 */
-    own.y = scratch;
-    own.u = own.y + products;
-    own.square = own.u + products;
-    own.copy = own.square + ATTN_RES_BLOCKS + 2 * ATTN_W;
-    own.c = own.copy + (ATTN_RES_PHASE1 ? (size_t)c->blocks * ATTN_RES_PAIR : 0);
-    own.rows = own.c + (ATTN_RES_PHASE1 && ATTN_RES_BACKWARD ? (size_t)c->blocks * 2 * ATTN_RES_QUERIES : 0);
+    ATTN_FN(_scratch)(c, scratch, &own);
     for (int64_t n; (n = __atomic_fetch_add(&c->next, 1, __ATOMIC_RELAXED)) < c->runs;) {
         const int64_t end = c->p->tokens - n * c->run < c->run ? c->p->tokens : (n + 1) * c->run;
         own.run = (int)(ATTN_RES_BACKWARD ? n : 0);
